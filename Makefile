@@ -1,0 +1,50 @@
+# Everything is installed into .venv, once; nothing outside this folder is touched.
+# Another Python: make test PYTHON=python3.12        More arguments: make demo ARGS="--seed 1"
+PYTHON ?= python3
+ARGS ?=
+VENV_PYTHON := .venv/bin/python
+INSTALLED := .venv/.installed
+
+help:
+	@echo "make demo       the three steps of RLHF on Rufus (ARGS=\"--seed 1\" passes through)"
+	@echo "make demo-zh    the same in Chinese"
+	@echo "make test       all tests (ARGS=\"-m 'not slow'\" for the quick ones)"
+	@echo "make notebooks  the course, in JupyterLab"
+	@echo "make clean      remove .venv and caches; your runs/ stay"
+
+demo: $(INSTALLED)
+	$(VENV_PYTHON) -m minirlhf demo $(ARGS)
+
+demo-zh: $(INSTALLED)
+	$(VENV_PYTHON) -m minirlhf demo --lang zh $(ARGS)
+
+test: $(INSTALLED)
+	$(VENV_PYTHON) -X warn_default_encoding -m pytest $(ARGS)
+
+notebooks: $(INSTALLED)
+	$(VENV_PYTHON) -m jupyter lab notebooks $(ARGS)
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	find . -name .ipynb_checkpoints -prune -exec rm -rf {} +
+
+# A venv whose Python was upgraded away is made anew.
+BROKEN := $(shell test -x $(VENV_PYTHON) || echo force)
+
+$(INSTALLED): requirements.txt pyproject.toml $(BROKEN)
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "'$(PYTHON)' not found: install Python 3.10 or newer, or name yours: PYTHON=..." >&2; \
+	  exit 1; }
+	@"$(PYTHON)" -c 'import sys; v = sys.version_info; v < (3, 10) and sys.exit( \
+	  "minirlhf needs Python 3.10 or newer, this is %d.%d: name a newer one, as in" \
+	  " PYTHON=python3.12" % v[:2])'
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' has no venv module: on Debian or Ubuntu, sudo apt install python3-venv" >&2; \
+	  exit 1; }
+	@echo "Installing into .venv: once, 1-2 minutes, about 460 MB"
+	"$(PYTHON)" -m venv $(if $(BROKEN),--clear) .venv
+	$(VENV_PYTHON) -m pip install --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.PHONY: help demo demo-zh test notebooks clean force

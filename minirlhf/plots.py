@@ -1,0 +1,647 @@
+"""Every picture of the package, drawn from plain results: dicts, lists and NumPy arrays.
+
+The only file that imports matplotlib, and only inside functions, so training needs no matplotlib.
+Each plot_* function returns a `matplotlib.figure.Figure` made with the object-oriented API: no
+pyplot, no change of the reader's rcParams. `lang` is "en" or "zh". Every figure is an opaque light
+card with a caption that says what to see; `figure.get_label()` is that caption, ready as alt text.
+Colours: Okabe and Ito 2008 (safe for colour-blind readers), always beside a line style, a marker or
+a printed value. Heatmaps: cividis; signed values: RdBu with zero at white. Shares are 0..1.
+Chinese glyphs come from data/fonts/minirlhf-cjk.otf (a subset, see make_subset.py beside it).
+"""
+
+import os
+import re
+from operator import itemgetter
+from pathlib import Path
+
+import numpy as np
+
+FONT_FILE = Path(__file__).resolve().parent.parent / "data" / "fonts" / "minirlhf-cjk.otf"
+FONT_FAMILY = "minirlhf CJK"
+# Installed Chinese fonts, for characters outside the subset (macOS, Windows, Linux names).
+SYSTEM_FONTS = ("Noto Sans CJK SC", "Source Han Sans SC", "PingFang SC", "Hiragino Sans GB",
+                "Microsoft YaHei", "SimHei", "WenQuanYi Micro Hei", "Arial Unicode MS")
+CARD, INK, GREY, PALE = "#fcfcfa", "#1a1a1a", "#595959", "#dddddd"
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"     # Okabe-Ito
+PURPLE, SKY = "#CC79A7", "#56B4E9"
+WIDTH, DPI = 9.0, 160                                  # inches: 1440 pixels, shown at about 900
+WIDE = "\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef"       # characters as wide as two Latin ones
+
+
+# ---------------------------------------------------------------- text, fonts, files
+
+def say(lang, english, chinese):
+    """The text in the reader's language."""
+    return chinese if lang == "zh" else english
+
+
+def visible(char):
+    """One character as a person can see it: a space as ␣, a newline as ↵, a tab as ⇥."""
+    return {" ": "␣", "\n": "↵", "\t": "⇥"}.get(char, char)
+
+
+def percent(share, digits=0):
+    """0.934 -> "93 %"; a dash when there is nothing to say (None or NaN)."""
+    missing = share is None or not np.isfinite(share)
+    return "–" if missing else f"{100 * share:.{digits}f} %"
+
+
+def text_cells(text):
+    """Width of a text in Latin characters, a Chinese one counted twice."""
+    return len(text) + len(re.findall(f"[{WIDE}]", text))
+
+
+def wrap(text, cells):
+    """Lines of at most `cells` Latin widths; Chinese breaks anywhere but before punctuation."""
+    pieces = re.findall(rf"[“（《]*(?:[^\s{WIDE}]+|[{WIDE}])[”）》，。！？：；、…,.]*\s*", text)
+    lines = [""]
+    for piece in pieces:
+        if lines[-1] and text_cells((lines[-1] + piece).rstrip()) > cells:
+            lines.append("")
+        lines[-1] += piece
+    return [line.rstrip() for line in lines]
+
+
+def shorten(text, cells):
+    """The text on one line (newline as ↵), cut with … where it is wider than `cells`."""
+    text = str(text).replace("\n", "↵")
+    if text_cells(text) <= cells:
+        return text
+    while text and text_cells(text) > cells - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def font_families():
+    """Latin from DejaVu Sans, Chinese from the bundled subset, then from whatever is installed."""
+    from matplotlib.font_manager import fontManager
+    installed = {font.name for font in fontManager.ttflist}
+    if FONT_FAMILY not in installed and FONT_FILE.exists():
+        fontManager.addfont(FONT_FILE)
+        installed.add(FONT_FAMILY)
+    return ["DejaVu Sans"] + [name for name in (FONT_FAMILY, *SYSTEM_FONTS) if name in installed]
+
+
+def style():
+    """The context figures are made in; leaving it restores the reader's own settings."""
+    import matplotlib
+    return matplotlib.rc_context({
+        "font.family": font_families(), "font.size": 9, "font.weight": "normal",
+        "text.color": INK, "text.parse_math": False, "text.usetex": False,
+        "axes.facecolor": CARD, "axes.edgecolor": GREY, "axes.labelcolor": INK,
+        "axes.titlecolor": INK, "axes.titlesize": 9.5, "axes.titleweight": "normal",
+        "axes.titlelocation": "left", "axes.labelsize": 8.5, "axes.labelweight": "normal",
+        "axes.spines.top": False, "axes.spines.right": False, "axes.grid": False,
+        "xtick.labelsize": 8, "ytick.labelsize": 8, "xtick.color": GREY, "ytick.color": GREY,
+        "hatch.linewidth": 0.6})
+
+
+def save_figure(fig, path, alt=""):
+    """Write the PNG so that `path` is always whole: a temporary neighbour, then a rename.
+
+    The alternative text goes into the PNG's "Description"; empty means the figure's caption.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        fig.savefig(temporary, format="png", dpi=DPI, facecolor=CARD,
+                    metadata={"Software": None, "Description": alt or fig.get_label()})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+# ---------------------------------------------------------------- the parts of a figure
+
+def card(body, title, caption):
+    """An empty figure: title, `body` inches for axes, caption (also the figure's label)."""
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    lines = wrap(caption, 138)
+    foot = 0.17 * len(lines) + 0.24
+    height = 0.5 + body + foot
+    fig = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor=CARD, layout="constrained")
+    fig.get_layout_engine().set(rect=(0.01, foot / height, 0.98, body / height))
+    fig.text(0.16 / WIDTH, 1 - 0.27 / height, title, size=12.5, va="center")
+    fig.text(0.16 / WIDTH, (foot - 0.13) / height, "\n".join(lines), size=8.5, color=GREY,
+             va="top", linespacing=1.35)
+    fig.add_artist(Line2D([0.16 / WIDTH, 1 - 0.16 / WIDTH], [(foot - 0.05) / height] * 2,
+                          color=PALE, linewidth=0.8))
+    fig.set_label(caption)
+    return fig
+
+
+def frame(ax, title="", xlabel="", ylabel="", ylim=None, as_percent=False):
+    """Title, axis labels and a quiet horizontal grid."""
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    ax.set_title(title)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    ax.grid(axis="y", color=PALE, linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.tick_params(labelsize=8, colors=GREY, length=2.5)
+    ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    if ylim is not None:
+        ax.set_ylim(*ylim)
+    if as_percent:
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+
+
+def label_ends(ax, labels, size=8):
+    """Write each (y, text, colour) right of the axes at height y, moved apart where they touch."""
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high)
+    inches = ax.get_position().height * ax.figure.get_figheight()
+    gap = 1.5 * size / 72 / inches                     # one line of text, as a share of the axes
+    labels = sorted((label for label in labels if np.isfinite(label[0])), key=itemgetter(0))
+    heights = [(label[0] - low) / (high - low) for label in labels]
+    for i in range(1, len(heights)):
+        heights[i] = max(heights[i], heights[i - 1] + gap)
+    for i in range(len(heights) - 1, -1, -1):
+        ceiling = 1.0 if i == len(heights) - 1 else heights[i + 1] - gap
+        heights[i] = min(heights[i], ceiling)
+    for height, (_, text, colour) in zip(heights, labels):
+        ax.annotate(text, (1, height), (4, 0), xycoords="axes fraction", color=colour, size=size,
+                    textcoords="offset points", va="center", annotation_clip=False)
+
+
+def column(rows, key):
+    """One field of a history as floats (N,); absent or None becomes NaN."""
+    values = [row.get(key) for row in rows]
+    return np.array([np.nan if value is None else value for value in values], dtype=float)
+
+
+def curves(ax, histories, x_key, key, colour, linestyle="-"):
+    """A thin line per seed and, when there are several, their bold median. -> last value drawn."""
+    length = min(len(history) for history in histories)
+    table = np.array([column(history[:length], key) for history in histories])   # (seeds, N)
+    steps = column(histories[0][:length], x_key)                                 # (N,)
+    known = np.isfinite(table).any(axis=0)                                       # (N,)
+    if not known.any():
+        return np.nan
+    median = np.nanmedian(table[:, known], axis=0)
+    for row in table if len(table) > 1 else ():
+        ax.plot(steps[known], row[known], color=colour, linewidth=0.7, alpha=0.45)
+    ax.plot(steps[known], median, color=colour, linewidth=1.8, linestyle=linestyle)
+    ax.margins(x=0)
+    return float(median[-1])
+
+
+# ---------------------------------------------------------------- curves and points
+
+def plot_lm_loss(history, entropies, lang="en"):
+    """Loss of step 1. history: rows step, loss, held_out_loss or None; entropies: nats by name."""
+    last = [column(history, key)[-1] for key in ("step", "loss")]
+    caption = say(
+        lang, f"Loss in nats per character, {last[1]:.2f} after {last[0]:.0f} steps. A model that "
+        "only counts characters ends at the unigram line, one that looks one character back at the "
+        "bigram line; what lies below both was learned from longer context.",
+        f"损失以每字符的 nat 数计，{last[0]:.0f} 步之后为 {last[1]:.2f}。只会数字符频率的模型停在 unigram 线，只看"
+        "前一个字符的模型停在 bigram 线；低于这两条线的部分，是从更长的上下文中学到的。")
+    with style():
+        fig = card(3.2, say(lang, "Learning to speak", "学会说话"), caption)
+        ax = fig.subplots()
+        frame(ax, "", say(lang, "step", "训练步"), say(lang, "nats per character", "每字符 nat 数"))
+        labels = [(curves(ax, [history], "step", "loss", BLUE), say(lang, "training", "训练"), BLUE)]
+        rows = [row for row in history if row.get("held_out_loss") is not None]
+        if rows:
+            end = curves(ax, [rows], "step", "held_out_loss", RED, "--")
+            labels.append((end, say(lang, "held out", "留出"), RED))
+        for (name, nats), dashes in zip(entropies.items(), (":", "-.", "--")):
+            ax.axhline(nats, color=GREY, linewidth=1.1, linestyle=dashes)
+            labels.append((nats, f"{name} {nats:.2f}", GREY))
+        top = np.nanmax(np.append(column(history, "loss"), list(entropies.values())))
+        ax.set_ylim(0, 1.05 * top)
+        label_ends(ax, labels)
+    return fig
+
+
+def plot_reward_model(results, lang="en"):
+    """Scores (N,) against naturalness (N,), the learning curve, accuracy beside its limits."""
+    scores, gold = np.asarray(results["scores"]), np.asarray(results["naturalness"])   # (N,) each
+    shares = [results["accuracy_gold"], results["accuracy_labels"]]
+    caption = say(
+        lang, f"Left: the score rises with gold naturalness (correlation "
+        f"{np.corrcoef(scores, gold)[0, 1]:.2f}), which the reward model has never seen. Right: it "
+        f"orders {percent(shares[0])} of the pairs as the gold judge does and {percent(shares[1])} "
+        f"as the noisy labels do; even a perfect judge would only match "
+        f"{percent(results['ceiling_labels'])} of those. Guessing: 50 %.",
+        f"左：奖励模型从未见过真实自然度，它的评分却随之上升（相关系数 {np.corrcoef(scores, gold)[0, 1]:.2f}）。右："
+        f"{percent(shares[0])} 的回答对与真实顺序一致，{percent(shares[1])} 与带噪声的标注一致；"
+        f"即使完美的评判者也只能与 {percent(results['ceiling_labels'])} 的标注一致。随机猜测为 50 %。")
+    with style():
+        fig = card(3.2, say(lang, "What the reward model has learned", "奖励模型学到了什么"), caption)
+        left, middle, right = fig.subplots(1, 3, width_ratios=(1.25, 1.1, 1))
+        frame(left, say(lang, "score and naturalness", "评分与自然度"),
+              say(lang, "gold naturalness", "真实自然度"), say(lang, "learned score", "学到的评分"))
+        left.scatter(gold, scores, s=14, color=BLUE, alpha=0.35, linewidths=0)
+        frame(middle, say(lang, "learning", "学习过程"), say(lang, "step", "训练步"), "", (0, 1.05))
+        ends = [(curves(middle, [results["history"]], "step", key, colour, dash), name, colour)
+                for key, name, colour, dash in (
+                    ("accuracy", say(lang, "accuracy", "准确率"), BLUE, "-"),
+                    ("loss", say(lang, "loss", "损失"), RED, "--"))]
+        middle.set_ylim(0, max(1.05, 1.05 * np.nanmax(column(results["history"], "loss"))))
+        label_ends(middle, ends)
+        frame(right, say(lang, "pairs in the right order", "排序正确的回答对"), ylim=(0, 1.08),
+              as_percent=True)
+        right.bar([0, 1], shares, width=0.6, color=[BLUE, SKY], edgecolor=INK, hatch=["", "//"])
+        for place, share in enumerate(shares):
+            right.text(place, share / 4, percent(share, 1), ha="center", va="center", size=9,
+                       color=INK, bbox={"facecolor": CARD, "edgecolor": "none", "pad": 2})
+        right.axhline(0.5, color=GREY, linestyle=":", linewidth=1.2)
+        right.plot([0.62, 1.38], [results["ceiling_labels"]] * 2, color=RED, linewidth=2)
+        right.set_xlim(-0.45, 1.45)
+        label_ends(right, [(0.5, say(lang, "chance", "随机"), GREY),
+                           (results["ceiling_labels"], say(lang, "ceiling", "上限"), RED)])
+        right.set_xticks([0, 1], say(lang, ["gold\norder", "noisy\nlabels"],
+                                     ["真实\n顺序", "带噪声的\n标注"]))
+    return fig
+
+
+def plot_naturalness(results, lang="en"):
+    """Share of natural answers; results[model][split] lists one share per seed."""
+    models = [name for name in ("pretrained", "sft", "ppo") if name in results]
+    splits = (("train", say(lang, "training questions", "训练问题"), BLUE, "o", -0.1),
+              ("held_out", say(lang, "held-out questions", "留出问题"), RED, "s", 0.1))
+    medians = {(name, key): np.median(results[name][key]) for name in models for key, *_ in splits}
+    first, final, seeds = models[0], models[-1], len(results[models[0]]["train"])
+    caption = say(
+        lang, f"Seeds: {seeds}, one mark each; the short bar is their median. On questions "
+        f"never used for feedback, {percent(medians[first, 'held_out'])} natural answers become "
+        f"{percent(medians[final, 'held_out'])}; on the training questions "
+        f"{percent(medians[first, 'train'])} become {percent(medians[final, 'train'])}.",
+        f"随机种子共 {seeds} 个，每个一点；短横线是中位数。在从未用于反馈的留出问题上，自然回答从 "
+        f"{percent(medians[first, 'held_out'])} 变为 {percent(medians[final, 'held_out'])}；在训练问题上，从 "
+        f"{percent(medians[first, 'train'])} 变为 {percent(medians[final, 'train'])}。")
+    names = {"pretrained": say(lang, "pretrained", "预训练"), "sft": say(lang, "SFT", "监督微调 SFT"),
+             "ppo": say(lang, "PPO", "强化学习 PPO")}
+    with style():
+        fig = card(3.5, say(lang, "How many answers sound natural?", "多少回答听起来自然？"), caption)
+        ax = fig.subplots()
+        frame(ax, "", "", say(lang, "natural answers", "自然回答的比例"), (0, 1.04), True)
+        for key, _, colour, marker, shift in splits:
+            table = np.array([results[name][key] for name in models], dtype=float)  # (models, S)
+            spread = shift + np.linspace(-0.05, 0.05, table.shape[1]) * (table.shape[1] > 1)  # (S,)
+            places = np.arange(len(models))[:, None] + spread                       # (models, S)
+            ax.plot(places, table, color=colour, linewidth=0.7, alpha=0.4)
+            ax.scatter(places, table, s=30, color=colour, marker=marker, alpha=0.75, linewidths=0)
+            for place, name in enumerate(models):
+                height, side = medians[name, key], np.sign(shift)
+                ax.plot([place + shift - 0.08, place + shift + 0.08], [height] * 2, color=INK)
+                ax.annotate(percent(height), (place + shift + 0.1 * side, height), (3 * side, 0),
+                            textcoords="offset points", color=colour, va="center",
+                            bbox={"facecolor": CARD, "edgecolor": "none", "pad": 1},
+                            ha="left" if side > 0 else "right")
+        ax.set_xlim(-0.5, len(models) - 0.5)
+        ax.set_xticks(range(len(models)), [names[name] for name in models], color=INK, size=9.5)
+        label_ends(ax, [(medians[final, key], name, colour) for key, name, colour, *_ in splits], 9)
+    return fig
+
+
+def plot_dashboard(histories, lang="en"):
+    """PPO diagnostics: histories holds one list of rows (dicts) per seed."""
+    panels = (
+        (say(lang, "reward model score", "奖励模型评分"), None, [("score", "", BLUE)]),
+        (say(lang, "gold: evaluation only", "真实自然度（仅评估）"), (0, 1.04), [
+            ("naturalness", say(lang, "mean", "均值"), GREEN),
+            ("natural", say(lang, "natural", "完全自然"), BLUE)]),
+        (say(lang, "KL to the reference, nats", "与参考模型的 KL 散度（nat）"), None, [
+            ("kl_exact", say(lang, "exact", "精确"), BLUE),
+            ("kl_estimate", say(lang, "sampled", "采样估计"), RED)]),
+        (say(lang, "entropy, nats per token", "熵（每 token 的 nat 数）"), None, [
+            ("entropy", "", BLUE)]),
+        (say(lang, "ratio outside 1 ± ε", "比率超出 1 ± ε"), None, [
+            ("clip_fraction", say(lang, "clipped", "被裁剪"), BLUE),
+            ("ratio_outside", say(lang, "outside", "超出"), RED)]),
+        (say(lang, "approx. KL of one update", "单次更新的近似 KL"), None, [
+            ("approx_kl", "", BLUE)]),
+        (say(lang, "explained variance", "价值函数解释方差"), None, [
+            ("explained_variance", "", BLUE)]),
+        (say(lang, "response length, tokens", "回答长度（token）"), None, [
+            ("response_length", "", BLUE)]))
+    last = {key: last_known(histories, key) for key in (
+        "iteration", "score", "naturalness", "kl_exact", "kl_estimate", "clip_fraction", "kl_coef",
+        "missing_eos")}
+    with style():
+        fig = card(4.3, say(lang, "PPO, iteration by iteration", "PPO 逐次迭代"),
+                   dashboard_caption(last, len(histories), lang))
+        for i, (ax, (title, ylim, lines)) in enumerate(zip(fig.subplots(2, 4).flat, panels)):
+            frame(ax, title, say(lang, "iteration", "迭代") if i >= 4 else "", "", ylim,
+                  "fraction" in lines[0][0] or lines[0][0] == "naturalness")
+            ax.title.set_size(8.5)
+            heights = [curves(ax, histories, "iteration", key, colour, ("-", "--")[number])
+                       for number, (key, _, colour) in enumerate(lines)]
+            label_ends(ax, [(height, name, colour) for height, (_, name, colour)
+                            in zip(heights, lines) if name], 7.5)
+    return fig
+
+
+def last_known(histories, key):
+    """The median over seeds of the last value each history reports; NaN if none does."""
+    columns = [column(history, key) for history in histories]
+    ends = [values[np.isfinite(values)][-1] for values in columns if np.isfinite(values).any()]
+    return float(np.median(ends)) if ends else np.nan
+
+
+def dashboard_caption(last, seeds, lang):
+    """What to see on the dashboard, with the final numbers (medians over seeds)."""
+    extra = "".join(f"; {key} {last[key]:.3g}" for key in ("kl_coef", "missing_eos")
+                    if np.isfinite(last[key]))
+    return say(
+        lang, f"Score and gold naturalness should rise together: at iteration {last['iteration']:.0f} they are "
+        f"{last['score']:.2f} and {last['naturalness']:.2f}. If the score rises alone, the reward "
+        f"model is being fooled. KL is the price: {last['kl_exact']:.2f} nats exact, "
+        f"{last['kl_estimate']:.2f} sampled. The clip acts on {percent(last['clip_fraction'], 1)} "
+        f"of the tokens. Seeds: {seeds}, in bold their median{extra}.",
+        f"评分与真实自然度应当一同上升：第 {last['iteration']:.0f} 次迭代时分别为 {last['score']:.2f} 和 {last['naturalness']:.2f}。"
+        f"若只有评分上升，说明奖励模型正被钻空子。KL 散度是代价：精确值 {last['kl_exact']:.2f} nat，采样估计 "
+        f"{last['kl_estimate']:.2f} nat。{percent(last['clip_fraction'], 1)} 的 token 被裁剪。"
+        f"随机种子共 {seeds} 个，粗线为中位数{extra.replace('; ', '；')}。")
+
+
+# ---------------------------------------------------------------- heatmaps and strips
+
+def plot_attention(probs, labels, lang="en"):
+    """Attention patterns: probs (n_layer, n_head, T, T), row t looks at columns 0..t; T labels."""
+    probs = np.asarray(probs, dtype=float)
+    n_layer, n_head, T, _ = probs.shape
+    labels = [visible(label) for label in labels]
+    previous = np.diagonal(probs, -1, 2, 3).mean(axis=2) if T > 1 else probs[:, :, 0, 0]
+    layer, head = np.unravel_index(previous.argmax(), previous.shape)
+    caption = say(
+        lang, "Each row is the character being read, each column a character it may look at; the "
+        "future is blank. Bright means more attention. Strongest look at the previous character: "
+        f"layer {layer + 1}, head {head + 1}, with {percent(previous.max())} of its attention.",
+        "每一行是正在读的字符，每一列是它可以看的字符；未来的位置留空。越亮表示注意力越多。最关注前一个字符的是第 "
+        f"{layer + 1} 层第 {head + 1} 头，平均有 {percent(previous.max())} 的注意力落在前一个字符上。")
+    side = (WIDTH - 1.3) / n_head                                # inches of one heatmap
+    hidden = np.broadcast_to(np.triu(np.ones((T, T), dtype=bool), 1), probs.shape)
+    shown = np.ma.masked_array(probs, mask=hidden)               # (n_layer, n_head, T, T)
+    with style():
+        fig = card(n_layer * min(side + 0.35, 3.8),
+                   say(lang, "Where each head looks", "每个注意力头在看哪里"), caption)
+        axes = fig.subplots(n_layer, n_head, squeeze=False)
+        size = float(np.clip(0.95 * 72 * min(side - 0.1, 3.3) / T, 3.5, 9))   # points: one cell
+        for (i, j), ax in np.ndenumerate(axes):
+            image = ax.imshow(shown[i, j], cmap="cividis", vmin=0, vmax=1)
+            name = say(lang, f"layer {i + 1}, head {j + 1}", f"第 {i + 1} 层，第 {j + 1} 头")
+            ax.set_title(name, size=8.5)
+            ax.set_xticks(range(T), labels, size=size)
+            ax.set_yticks(range(T), labels, size=size)
+            ax.tick_params(length=0, pad=2, colors=INK)
+            ax.spines[:].set_visible(False)
+        bar = fig.colorbar(image, ax=axes, fraction=0.03, aspect=30, pad=0.01)
+        bar.set_label(say(lang, "share of attention", "注意力份额"), size=8)
+        bar.outline.set_visible(False)
+    return fig
+
+
+def short_number(value):
+    """A number for a narrow cell: -0.123 -> "−.12", 12.34 -> "12.3", 0.001 -> "0"; NaN -> "–"."""
+    if not np.isfinite(value):
+        return "–"
+    if abs(value) < 0.005:
+        return "0"
+    text = f"{value:.2f}" if abs(value) < 9.995 else f"{value:.1f}"
+    return re.sub(r"^(−?)0\.", r"\1.", text.replace("-", "−"))
+
+
+def draw_row(ax, top, values, name, signed, limit):
+    """One row of coloured cells with printed numbers; `top` in cells, values (n,)."""
+    import matplotlib
+    colours = matplotlib.colormaps["RdBu" if signed else "cividis"]
+    ax.text(-0.15, top + 0.5, name, ha="right", va="center", size=8.5)
+    for place, value in enumerate(values):
+        share = 0.5 + 0.5 * value / limit if signed else 1 + value / limit
+        red, green, blue, _ = colours(float(np.clip(share, 0, 1)) if np.isfinite(share) else 0.5)
+        ax.add_patch(matplotlib.patches.Rectangle((place, top), 1, 1, facecolor=(red, green, blue),
+                                                  edgecolor=CARD, linewidth=1))
+        bright = 0.3 * red + 0.59 * green + 0.11 * blue > 0.46
+        ax.text(place + 0.5, top + 0.52, short_number(value), ha="center", va="center", size=7.5,
+                color=INK if bright else "white")
+
+
+def plot_token_strip(strip, lang="en"):
+    """One answer, character by character: every (T,) array of `strip` as a row of cells."""
+    rows = (("logprobs", say(lang, "policy log-prob", "策略对数概率"), False),
+            ("ref_logprobs", say(lang, "reference log-prob", "参考模型对数概率"), False),
+            ("kl", say(lang, "KL term", "KL 项"), True),
+            ("rewards", say(lang, "reward", "奖励"), True),
+            ("values", say(lang, "value", "价值"), True),
+            ("advantages", say(lang, "advantage", "优势"), True))
+    tokens, per_line, total = strip["tokens"], 17, float(np.sum(strip["kl"]))
+    starts = range(0, len(tokens), per_line)
+    caption = say(
+        lang, f"The score {strip['score']:.2f} is paid once, at the last token; every other reward "
+        f"is the KL penalty, −{strip['kl_coef']:g} times the KL term (their sum here: {total:.2f} "
+        "nats). Blue is positive, red negative; in the first two rows yellow means likely. The "
+        "advantage spreads the verdict back over the characters that led to it.",
+        f"评分 {strip['score']:.2f} 只在最后一个 token 处给出一次；其余奖励都是 KL 惩罚，即 −{strip['kl_coef']:g} 乘以"
+        f" KL 项（此处合计 {total:.2f} nat）。蓝色为正，红色为负；前两行越黄概率越高。优势把最终的评价往回分摊到导致它的各个字符上。")
+    with style():
+        question = shorten(strip["prompt"].strip(), 60)
+        fig = card(2.3 * len(starts), say(lang, "One answer under the lens: ", "细看一个回答：")
+                   + question, caption)
+        ax = fig.subplots()
+        ax.axis("off")
+        for block, start in enumerate(starts):
+            top, part = block * 8.2, slice(start, start + per_line)
+            for place, token in enumerate(tokens[part]):
+                ax.text(place + 0.5, top + 0.5, visible(token), ha="center", va="center", size=13)
+            for number, (key, name, signed) in enumerate(rows, 1):
+                whole = np.asarray(strip[key], dtype=float)                      # (T,)
+                pool = [whole] if signed else [strip["logprobs"], strip["ref_logprobs"]]
+                limit = max(float(np.nanmax(np.abs(pool))), 1e-9)
+                draw_row(ax, top + number, whole[part], name, signed, limit)
+        ax.set_xlim(-3.1, min(per_line, max(len(tokens), 12)))
+        ax.set_ylim(8.2 * len(starts) - 1.0, -0.1)
+    return fig
+
+
+# ---------------------------------------------------------------- the three steps
+
+def robot(ax, x, y, size, colour):
+    """Rufus: a round-cornered head with eyes, mouth and antenna, centred on (x, y) inches."""
+    from matplotlib.patches import Circle, FancyBboxPatch
+    ax.plot([x, x], [y - 0.5 * size, y - 0.75 * size], color=colour, linewidth=1.2)
+    ax.add_patch(Circle((x, y - 0.8 * size), 0.09 * size, color=colour))
+    ax.add_patch(FancyBboxPatch((x - 0.35 * size, y - 0.3 * size), 0.7 * size, 0.6 * size,
+                                color=colour, boxstyle=f"round,pad={0.15 * size}", linewidth=0))
+    for side in (-0.2, 0.2):
+        ax.add_patch(Circle((x + side * size, y - 0.1 * size), 0.1 * size, color="white"))
+    ax.plot([x - 0.2 * size, x + 0.2 * size], [y + 0.24 * size] * 2, color="white", linewidth=1.2)
+
+
+def box(ax, x, y, width, height, colour, lines, icon="", fill="white"):
+    """A rounded box with its upper left corner at (x, y): first line strong, the others quiet."""
+    from matplotlib.patches import FancyBboxPatch
+    ax.add_patch(FancyBboxPatch((x + 0.06, y + 0.06), width - 0.12, height - 0.12, facecolor=fill,
+                                boxstyle="round,pad=0.06", edgecolor=colour, linewidth=1.1))
+    if icon == "robot":
+        robot(ax, x + 0.27, y + height / 2 + 0.05, 0.22, colour)
+    else:
+        ax.text(x + 0.27, y + height / 2, icon, size=15, color=colour, ha="center", va="center")
+    left = x + (0.54 if icon else 0.12)
+    for i, line in enumerate(lines):
+        middle = y + height / 2 + 0.19 * (i - (len(lines) - 1) / 2)
+        ax.text(left, middle, line, size=7.6 if i else 9, color=GREY if i else INK, va="center")
+
+
+def arrow(ax, x, y, length, colour, label):
+    """A downward arrow with its label to the right; y runs downwards."""
+    ax.annotate("", (x, y + length), (x, y), arrowprops={
+        "arrowstyle": "-|>", "color": colour, "linewidth": 1.3, "shrinkA": 1, "shrinkB": 1})
+    ax.text(x + 0.14, y + length / 2 - 0.01, label, size=7.6, color=GREY, va="center",
+            linespacing=1.25)
+
+
+def seconds_text(summary, key, lang):
+    """" · 12.3 s" for one step of the run, or nothing."""
+    value = summary.get("seconds", {}).get(key)
+    return "" if value is None else say(lang, f" · {value:.1f} s", f" · {value:.1f} 秒")
+
+
+def fact(story, key, english, chinese, lang):
+    """A phrase around story[key], or nothing where the run did not report it."""
+    if story.get(key) is None:
+        return ""
+    return say(lang, english, chinese).format(f"{story[key]:,}")
+
+
+def pipeline_columns(summary, story, lang):
+    """What the three panels say: per panel a list of (kind, lines or label, icon)."""
+    natural = say(lang, "natural: ", "自然回答 ")
+    before, after = (natural + percent(summary[name]["natural_held_out"])
+                     for name in ("pretrained", "sft"))
+    prompt = shorten(story.get("prompt", "").strip() or say(lang, "a question", "一个问题"), 24)
+    answer = shorten(story.get("after") or "…", 28)
+    reward, ppo = summary["reward_model"], summary["ppo"]
+    size = fact(story, "parameters", "{} parameters · ", "{} 个参数 · ", lang)
+    corpus = fact(story, "documents", "{} questions and answers", "{} 组问答", lang)
+    shown = fact(story, "demonstrations", "SFT: imitate {} demonstrations",
+                 "SFT：模仿 {} 条示范", lang) or say(lang, "SFT: imitate people", "SFT：模仿人的示范")
+    steps = fact(story, "iterations", "{} iterations · ", "{} 次迭代 · ", lang)
+    pairs = say(lang, "held-out pairs right: ", "留出回答对正确率 ")
+    answers = list(zip(story.get("answers") or (), story.get("ranks") or ()))
+    first = [
+        ("box", [say(lang, "Text", "文本"), corpus or say(lang, "questions, answers", "问答")], "☰"),
+        ("arrow", say(lang, "pretrain: guess the\nnext character", "预训练：\n猜下一个字符")
+         + seconds_text(summary, "pretrain", lang), ""),
+        ("box", [say(lang, "Pretrained model", "预训练模型"), size + before], "robot"),
+        ("arrow", shown + seconds_text(summary, "sft", lang), ""),
+        ("box", [say(lang, "SFT model", "SFT 模型"),
+                 after + say(lang, " · kept as reference", " · 留作参考模型")], "robot")]
+    second = [
+        ("box", [f"“{prompt}”", say(lang, "one prompt x", "一个提示 x")], "☺"),
+        ("arrow", say(lang, "answers of the models", "几个模型的回答"), ""),
+        ("answers", answers or [(say(lang, "answer ", "回答 ") + name, "?") for name in "ABCD"], ""),
+        ("arrow", say(lang, f"simulated people rank\n{reward['rankings']:,} rankings",
+                      f"模拟标注者排序\n{reward['rankings']:,} 组排序")
+         + seconds_text(summary, "rank", lang), ""),
+        ("box", [say(lang, "Reward model r(x, y)", "奖励模型 r(x, y)"),
+                 pairs + percent(reward["accuracy_held_out"])
+                 + seconds_text(summary, "reward", lang)], "⚖")]
+    third = [
+        ("box", [say(lang, "Policy", "策略"),
+                 say(lang, "starts as the SFT model", "从 SFT 模型出发")], "robot"),
+        ("arrow", say(lang, f"answers y:\n“{answer}”", f"回答 y：\n“{answer}”"), ""),
+        ("pair", [[say(lang, "Reward model", "奖励模型"),
+                   say(lang, "score ", "评分 ") + f"{ppo['score']:.2f}"],
+                  [say(lang, "❄ Reference", "❄ 参考模型"), f"KL {ppo['kl_exact']:.2f} nats"]], ""),
+        ("arrow", say(lang, "reward = score − β · KL", "奖励 = 评分 − β · KL"), ""),
+        ("box", [say(lang, "PPO update", "PPO 更新"), steps + say(lang, "clip ", "裁剪 ")
+                 + percent(ppo["clip_fraction"]) + seconds_text(summary, "ppo", lang)], "↻")]
+    return first, second, third
+
+
+def draw_column(ax, x, top, bottom, width, colour, items):
+    """Boxes and arrows of one panel; the arrows share the height that the boxes leave."""
+    heights = {"box": 0.56, "pair": 0.56, "answers": 1.16}
+    arrows = sum(kind == "arrow" for kind, _, _ in items)
+    length = (bottom - top - sum(heights.get(kind, 0) for kind, _, _ in items)) / arrows
+    for kind, text, icon in items:
+        if kind == "arrow":
+            arrow(ax, x + 0.3, top, length, colour, text)
+        elif kind == "pair":
+            for side, lines in enumerate(text):
+                half = (width - 0.08) / 2
+                box(ax, x + side * (half + 0.08), top, half, heights[kind], colour, lines)
+            ax.text(x + width / 2, top + 0.28, "−", size=8, color="white", ha="center", va="center",
+                    bbox={"boxstyle": "circle,pad=0.15", "facecolor": colour, "edgecolor": CARD})
+        elif kind == "answers":
+            box(ax, x, top, width, heights[kind], colour, [])
+            for i, (answer, rank) in enumerate(text[:4]):
+                height = top + 0.19 + 0.26 * i
+                ax.text(x + 0.14, height, shorten(answer, 27), size=8.2, va="center")
+                ax.text(x + width - 0.2, height, str(rank), size=8, va="center", ha="center",
+                        color="white", bbox={"boxstyle": "circle,pad=0.18", "edgecolor": "none",
+                                             "facecolor": colour if rank == 1 else GREY})
+        else:
+            box(ax, x, top, width, heights[kind], colour, text, icon)
+        top += length if kind == "arrow" else heights[kind]
+
+
+def plot_pipeline(summary, lang="en"):
+    """The three steps of RLHF as InstructGPT draws them, with this run's own numbers."""
+    from matplotlib.patches import FancyBboxPatch
+    story = summary.get("story") or {}
+    models = (("pretrained", say(lang, "pretrained", "预训练"), BLUE), ("sft", "SFT", GREEN),
+              ("ppo", "PPO", RED))
+    caption = say(
+        lang, "On questions never used for feedback, natural answers go from "
+        f"{percent(summary['pretrained']['natural_held_out'])} (pretrained) to "
+        f"{percent(summary['sft']['natural_held_out'])} (SFT) and "
+        f"{percent(summary['ppo']['natural_held_out'])} (PPO). Seed {summary['seed']}, all three "
+        f"steps in {summary['seconds']['total']:.0f} s. The people are simulated.",
+        "在从未用于反馈的问题上，自然回答的比例从 "
+        f"{percent(summary['pretrained']['natural_held_out'])}（预训练）到 "
+        f"{percent(summary['sft']['natural_held_out'])}（SFT），再到 "
+        f"{percent(summary['ppo']['natural_held_out'])}（PPO）。随机种子 {summary['seed']}，三步共 {summary['seconds']['total']:.0f} 秒。标注者是模拟的。")
+    headings = say(lang, ("Language model", "Reward model", "Reinforcement learning"),
+                   ("语言模型", "奖励模型", "强化学习"))
+    with style():
+        fig = card(5.56, say(lang, "RLHF in three steps", "RLHF 三步走"), caption)
+        fig.set_layout_engine("none")
+        ax = fig.add_axes((0, 0, 1, 1))
+        ax.set(xlim=(0, WIDTH), ylim=(fig.get_figheight(), 0))
+        ax.axis("off")
+        for i, items in enumerate(pipeline_columns(summary, story, lang)):
+            x, colour = 0.16 + 2.93 * i, models[i][2]
+            ax.add_patch(FancyBboxPatch((x + 0.08, 0.6), 2.66, 3.98, boxstyle="round,pad=0.08",
+                                        facecolor=colour, alpha=0.09, linewidth=0))
+            ax.text(x + 0.27, 0.76, str(i + 1), size=11, color="white", ha="center", va="center",
+                    bbox={"boxstyle": "circle,pad=0.25", "facecolor": colour, "edgecolor": "none"})
+            ax.text(x + 0.5, 0.76, headings[i], size=11, color=colour, va="center")
+            draw_column(ax, x + 0.11, 1.05, 4.52, 2.42 if i == 2 else 2.6, colour, items)
+        # The loop: from the update back to the policy, along the right edge of panel 3.
+        ax.plot([x + 2.53, x + 2.67, x + 2.67], [4.24, 4.24, 1.33], color=colour, linewidth=1.3)
+        ax.annotate("", (x + 2.52, 1.33), (x + 2.68, 1.33), arrowprops={
+            "arrowstyle": "-|>", "color": colour, "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0})
+        draw_outcome(ax, 4.95, summary, story, models, lang)
+    return fig
+
+
+def draw_outcome(ax, y, summary, story, models, lang):
+    """Bars of natural answers per model and, where a story is told, the answer before and after."""
+    from matplotlib.patches import Rectangle
+    ax.text(0.2, y, say(lang, "natural answers, held-out questions", "自然回答，留出问题"), size=8.5)
+    ax.text(4.0, y, say(lang, "training", "训练"), size=8, color=GREY, ha="right")
+    ax.text(4.7, y, say(lang, "true", "属实"), size=8, color=GREY, ha="right")
+    for i, (key, name, colour) in enumerate(models):
+        middle, row = y + 0.25 + 0.3 * i, summary[key]
+        ax.text(0.98, middle, name, size=9, ha="right", va="center")
+        ax.add_patch(Rectangle((1.05, middle - 0.1), 1.75, 0.2, facecolor=PALE, linewidth=0))
+        ax.add_patch(Rectangle((1.05, middle - 0.1), 1.75 * row["natural_held_out"], 0.2,
+                               facecolor=colour, linewidth=0))
+        ax.text(3.3, middle, percent(row["natural_held_out"]), size=10, ha="right", va="center")
+        for x, share in ((4.0, row.get("natural_train")), (4.7, row.get("truthful"))):
+            ax.text(x, middle, percent(share), size=8.5, color=GREY, ha="right", va="center")
+    if story.get("before") and story.get("after"):
+        ax.text(5.1, y, shorten(story.get("prompt", "").strip(), 40), size=8.5)
+        for i, (key, name) in enumerate((("before", say(lang, "before", "之前")),
+                                         ("after", say(lang, "after", "之后")))):
+            top, colour = y + 0.12 + 0.44 * i, (GREY, RED)[i]
+            robot(ax, 5.28, top + 0.23, 0.2, colour)
+            box(ax, 5.55, top, 3.2, 0.37, colour, [shorten(story[key], 28)])
+            ax.text(8.65, top + 0.19, name, size=7.6, color=colour, ha="right", va="center")

@@ -1,0 +1,139 @@
+"""Sampling: prompts -> responses, with a key-value cache.
+
+A row is `<bos> prompt \\n` and grows one token at a time until EOS or the limit.  Prompts of
+different lengths share a batch without left padding: every row writes at its own position, so
+positions mean the same as in training.  The log-probability of each token is recorded at the
+moment it is drawn, from the very numbers it was drawn from.
+
+Nothing is filtered: no top-k, no banned token, no minimum length.  PPO needs samples from the
+policy itself, and a filter would make every log-probability wrong.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from minirlhf.data import pad_rows
+from minirlhf.gpt import gpt_forward, lm_head_forward
+from minirlhf.layers import gelu_forward, layernorm_forward, linear_forward, log_softmax, softmax
+from minirlhf.tokenizer import EOS, PAD
+
+
+class Samples(NamedTuple):
+    """B prompts with their responses, on the package's one alignment (data.py)."""
+
+    tokens: np.ndarray  # (B, T+1)  <bos> prompt \n response <eos>, then PAD
+    response_mask: np.ndarray  # (B, T)  1 where targets[:, t] was generated, EOS included
+    logprobs: np.ndarray  # (B, T)  log pi(targets[:, t]) in nats where the mask is 1, else 0
+    all_logprobs: np.ndarray  # (B, T, V)  the whole distribution at those places, else 0
+    finished: np.ndarray  # (B,) bool  ended with EOS, not at the limit
+
+
+def sample(params, config, prompts, max_new_tokens, rng, temperature=1.0):
+    """list of B prompts (ids, BOS included), rng -> Samples.  Same rng state, same bytes.
+
+    Row b uses its own max_new_tokens random numbers, so a row's answer does not depend on when
+    its neighbours stop.  Raises ValueError if a prompt leaves no room for max_new_tokens.
+    """
+    lengths = np.array([len(ids) for ids in prompts])  # (B,)
+    B, end = len(prompts), int(lengths.max()) + max_new_tokens
+    if end > config.block_size:
+        raise ValueError(
+            f"prompt of {lengths.max()} ids + {max_new_tokens} new tokens "
+            f"do not fit block_size {config.block_size}"
+        )
+    if not temperature > 0:
+        raise ValueError(f"temperature is {temperature}, expected more than 0")
+    uniforms = rng.random((B, max_new_tokens))
+
+    dtype = params.flat.dtype
+    tokens = np.full((B, end), PAD)  # (B, T+1)
+    tokens[:, : lengths.max()] = pad_rows(prompts)
+    response_mask = np.zeros((B, end - 1), dtype)  # (B, T)
+    logprobs = np.zeros((B, end - 1), dtype)  # (B, T)
+    all_logprobs = np.zeros((B, end - 1, config.vocab_size), dtype)  # (B, T, V)
+    finished = np.zeros(B, bool)
+
+    # read the prompts with the plain forward pass and keep its keys and values
+    hidden, cache = gpt_forward(params, config, tokens[:, : lengths.max()])  # (B, P, C)
+    keys, values = init_kv_cache(config, cache, B, end - 1, dtype)  # each (L, B, H, T, D)
+    hidden = hidden[np.arange(B), lengths - 1]  # (B, C)  the state after each prompt's last token
+
+    rows = np.arange(B)  # (R,)  the rows in the cache
+    talking = np.ones(B, bool)  # (R,)  those of them that have not said EOS
+    for step in range(max_new_tokens):
+        positions = lengths[rows] + step  # (R,)  where each row's next token goes
+        logits, _ = lm_head_forward(params, hidden)  # (R, V)
+        distribution = log_softmax(logits / temperature)  # (R, V)
+        chosen = draw(distribution, uniforms[rows, step])  # (R,)
+        row, position = rows[talking], positions[talking]
+        tokens[row, position] = chosen[talking]
+        response_mask[row, position - 1] = 1
+        logprobs[row, position - 1] = distribution[talking, chosen[talking]]
+        all_logprobs[row, position - 1] = distribution[talking]
+
+        finished[row] = chosen[talking] == EOS
+        talking &= chosen != EOS
+        if step == max_new_tokens - 1 or not talking.any():
+            break
+        if talking.mean() < 0.75:  # shrinking the cache costs a copy, so not at every EOS
+            rows, chosen, positions = rows[talking], chosen[talking], positions[talking]
+            keys, values = keys[:, talking], values[:, talking]
+            talking = np.ones(len(rows), bool)
+        hidden = decode_step(params, config, chosen, positions, keys, values)  # (R, C)
+
+    T = int(response_mask.any(axis=0).nonzero()[0][-1]) + 1  # the longest row
+    return Samples(
+        tokens[:, : T + 1], response_mask[:, :T], logprobs[:, :T], all_logprobs[:, :T], finished
+    )
+
+
+def draw(distribution, uniforms):
+    """Inverse-CDF sampling.  log-probs (R, V), uniforms (R,) in [0, 1) -> ids (R,)."""
+    cdf = np.exp(distribution).cumsum(axis=-1)  # (R, V)
+    return (cdf <= uniforms[:, None] * cdf[:, -1:]).sum(axis=-1)
+
+
+def init_kv_cache(config, cache, B, T, dtype):
+    """Keys and values of the prompts, with room up to T positions -> two (L, B, H, T, D)."""
+    H, D = config.n_head, config.n_embd // config.n_head
+    keys = np.zeros((config.n_layer, B, H, T, D), dtype)
+    values = np.zeros((config.n_layer, B, H, T, D), dtype)
+    for l in range(config.n_layer):
+        attention = cache.blocks[l].attention
+        # what lies behind a short prompt's end is overwritten before anyone looks at it
+        keys[l, :, :, : attention.k.shape[2]] = attention.k
+        values[l, :, :, : attention.v.shape[2]] = attention.v
+    return keys, values
+
+
+def decode_step(params, config, ids, positions, keys, values):
+    """One token further for R rows.  ids (R,), positions (R,) -> hidden (R, C).
+
+    gpt_forward for a single position per row; the past comes from keys and values
+    (L, R, H, T, D), which get the new position written in place.
+    """
+    p = params
+    R, H, D = len(ids), config.n_head, config.n_embd // config.n_head
+    T = int(positions.max()) + 1
+    future = np.where(np.arange(T) > positions[:, None], -np.inf, 0)  # (R, T)
+    future = future.astype(p.flat.dtype)[:, None, None, :]  # (R, 1, 1, T)
+    x = p.wte[ids] + p.wpe[positions]  # (R, C)
+    for l in range(config.n_layer):
+        h, _ = layernorm_forward(x, p.ln1_g[l], p.ln1_b[l])
+        h, _ = linear_forward(h, p.qkv_w[l], p.qkv_b[l])  # (R, 3C)
+        q, k, v = h.reshape(R, 3, H, D).swapaxes(0, 1)  # each (R, H, D)
+        keys[l, np.arange(R), :, positions] = k
+        values[l, np.arange(R), :, positions] = v
+        scores = q[:, :, None] @ keys[l, :, :, :T].swapaxes(-1, -2)  # (R, H, 1, T)
+        probs = softmax(scores * D**-0.5 + future)  # (R, H, 1, T)
+        h = (probs @ values[l, :, :, :T]).reshape(R, H * D)  # (R, C)
+        h, _ = linear_forward(h, p.proj_w[l], p.proj_b[l])
+        x = x + h
+        h, _ = layernorm_forward(x, p.ln2_g[l], p.ln2_b[l])
+        h, _ = linear_forward(h, p.fc_w[l], p.fc_b[l])  # (R, 4C)
+        h, _ = gelu_forward(h)
+        h, _ = linear_forward(h, p.out_w[l], p.out_b[l])
+        x = x + h
+    hidden, _ = layernorm_forward(x, p.lnf_g, p.lnf_b)
+    return hidden
