@@ -156,7 +156,7 @@ class World:
     def correct(self, prompt, response):
         """-> what a person would type: the nearest natural answer with the same content word.
 
-        Where nothing is stated, or several things are, the nearest of all; the fact wins a tie.
+        Where nothing or more than one thing is stated, the nearest of all; the fact wins a tie.
         """
         return self.judge(prompt, response)[1]
 
@@ -194,7 +194,8 @@ class World:
         distances = last_row[np.arange(len(last_row)), question.lengths]  # (R,)
         if stated is not None:  # a person mends the manner, not the fact
             distances[np.array(question.contents) != stated] = len(ids) + question.ids.shape[1]
-        nearest = int(np.argmin(distances))  # the first of equals: the usual sentence
+        # the first of equals is the usual one; who hears nothing types the usual sentence
+        nearest = int(np.argmin(distances)) if len(ids) else 0
         longest = max(len(ids), int(question.lengths[nearest]))
         naturalness = 1 - float(distances[nearest]) / longest
         if self.badly_spaced(response):
@@ -267,7 +268,8 @@ class World:
         entry, contents = self.relations[relation][role], self.relations[relation]["contents"]
         fact = self.facts.get(person, {}).get(relation)
         if fact not in contents:
-            raise InputError(f"{self.source}: key 'facts.{person}.{relation}' is no known content")
+            here = f"{self.source}: key 'facts.{person}.{relation}'"
+            raise InputError(f"{here}: {fact!r} is no content of 'relations.{relation}'")
         prompt = fill(entry["question"], {"subject": subject}, f"{where}.{role}.question")
         if prompt in self.asked or prompt != self.read(prompt).strip():
             raise InputError(

@@ -329,7 +329,7 @@ def plot_dashboard(histories, lang="en"):
         for i, (ax, (title, ylim, lines)) in enumerate(zip(fig.subplots(2, 4).flat, panels)):
             frame(ax, title, say(lang, "iteration", "迭代") if i >= 4 else "", "", ylim,
                   "fraction" in lines[0][0] or lines[0][0] == "naturalness")
-            ax.title.set_size(8.5)
+            ax.set_title(title, size=8.5)
             heights = [curves(ax, histories, "iteration", key, colour, ("-", "--")[number])
                        for number, (key, _, colour) in enumerate(lines)]
             label_ends(ax, [(height, name, colour) for height, (_, name, colour)
@@ -348,16 +348,18 @@ def dashboard_caption(last, seeds, lang):
     """What to see on the dashboard, with the final numbers (medians over seeds)."""
     extra = "".join(f"; {key} {last[key]:.3g}" for key in ("kl_coef", "missing_eos")
                     if np.isfinite(last[key]))
+    bold = say(lang, ", in bold their median", "，粗线为中位数") if seeds > 1 else ""
     return say(
-        lang, f"Score and gold naturalness should rise together: at iteration {last['iteration']:.0f} they are "
-        f"{last['score']:.2f} and {last['naturalness']:.2f}. If the score rises alone, the reward "
-        f"model is being fooled. KL is the price: {last['kl_exact']:.2f} nats exact, "
-        f"{last['kl_estimate']:.2f} sampled. The clip acts on {percent(last['clip_fraction'], 1)} "
-        f"of the tokens. Seeds: {seeds}, in bold their median{extra}.",
-        f"评分与真实自然度应当一同上升：第 {last['iteration']:.0f} 次迭代时分别为 {last['score']:.2f} 和 {last['naturalness']:.2f}。"
-        f"若只有评分上升，说明奖励模型正被钻空子。KL 散度是代价：精确值 {last['kl_exact']:.2f} nat，采样估计 "
-        f"{last['kl_estimate']:.2f} nat。{percent(last['clip_fraction'], 1)} 的 token 被裁剪。"
-        f"随机种子共 {seeds} 个，粗线为中位数{extra.replace('; ', '；')}。")
+        lang, "Score and gold naturalness should rise together: at iteration "
+        f"{last['iteration']:.0f} they are {last['score']:.2f} and {last['naturalness']:.2f}. If "
+        "the score rises alone, the reward model is being fooled. KL is the price: "
+        f"{last['kl_exact']:.2f} nats exact, {last['kl_estimate']:.2f} sampled. The clip acts on "
+        f"{percent(last['clip_fraction'], 1)} of the tokens. Seeds: {seeds}{bold}{extra}.",
+        f"评分与真实自然度应当一同上升：第 {last['iteration']:.0f} 次迭代时分别为 {last['score']:.2f} 和 "
+        f"{last['naturalness']:.2f}。若只有评分上升，说明奖励模型正被钻空子。KL 散度是代价：精确值 "
+        f"{last['kl_exact']:.2f} nat，采样估计 {last['kl_estimate']:.2f} nat。"
+        f"{percent(last['clip_fraction'], 1)} 的 token 被裁剪。"
+        f"随机种子共 {seeds} 个{bold}{extra.replace('; ', '；')}。")
 
 
 # ---------------------------------------------------------------- heatmaps and strips
@@ -372,7 +374,7 @@ def plot_attention(probs, labels, lang="en"):
     caption = say(
         lang, "Each row is the character being read, each column a character it may look at; the "
         "future is blank. Bright means more attention. Strongest look at the previous character: "
-        f"layer {layer + 1}, head {head + 1}, with {percent(previous.max())} of its attention.",
+        f"layer {layer + 1}, head {head + 1} ({percent(previous.max())} of it on average).",
         "每一行是正在读的字符，每一列是它可以看的字符；未来的位置留空。越亮表示注意力越多。最关注前一个字符的是第 "
         f"{layer + 1} 层第 {head + 1} 头，平均有 {percent(previous.max())} 的注意力落在前一个字符上。")
     side = (WIDTH - 1.3) / n_head                                # inches of one heatmap
@@ -515,7 +517,7 @@ def pipeline_columns(summary, story, lang):
     before, after = (natural + percent(summary[name]["natural_held_out"])
                      for name in ("pretrained", "sft"))
     prompt = shorten(story.get("prompt", "").strip() or say(lang, "a question", "一个问题"), 24)
-    answer = shorten(story.get("after") or "…", 28)
+    answer = f":\n“{shorten(story['after'], 28)}”" if story.get("after") else ""
     reward, ppo = summary["reward_model"], summary["ppo"]
     size = fact(story, "parameters", "{} parameters · ", "{} 个参数 · ", lang)
     corpus = fact(story, "documents", "{} questions and answers", "{} 组问答", lang)
@@ -545,10 +547,11 @@ def pipeline_columns(summary, story, lang):
     third = [
         ("box", [say(lang, "Policy", "策略"),
                  say(lang, "starts as the SFT model", "从 SFT 模型出发")], "robot"),
-        ("arrow", say(lang, f"answers y:\n“{answer}”", f"回答 y：\n“{answer}”"), ""),
+        ("arrow", say(lang, "answers y", "回答 y") + answer, ""),
         ("pair", [[say(lang, "Reward model", "奖励模型"),
                    say(lang, "score ", "评分 ") + f"{ppo['score']:.2f}"],
-                  [say(lang, "❄ Reference", "❄ 参考模型"), f"KL {ppo['kl_exact']:.2f} nats"]], ""),
+                  [say(lang, "❄ Reference", "❄ 参考模型"),
+                   f"KL {ppo['kl_exact']:.2f} " + say(lang, "nats", "nat")]], ""),
         ("arrow", say(lang, "reward = score − β · KL", "奖励 = 评分 − β · KL"), ""),
         ("box", [say(lang, "PPO update", "PPO 更新"), steps + say(lang, "clip ", "裁剪 ")
                  + percent(ppo["clip_fraction"]) + seconds_text(summary, "ppo", lang)], "↻")]
@@ -597,7 +600,8 @@ def plot_pipeline(summary, lang="en"):
         "在从未用于反馈的问题上，自然回答的比例从 "
         f"{percent(summary['pretrained']['natural_held_out'])}（预训练）到 "
         f"{percent(summary['sft']['natural_held_out'])}（SFT），再到 "
-        f"{percent(summary['ppo']['natural_held_out'])}（PPO）。随机种子 {summary['seed']}，三步共 {summary['seconds']['total']:.0f} 秒。标注者是模拟的。")
+        f"{percent(summary['ppo']['natural_held_out'])}（PPO）。"
+        f"随机种子 {summary['seed']}，三步共 {summary['seconds']['total']:.0f} 秒。标注者是模拟的。")
     headings = say(lang, ("Language model", "Reward model", "Reinforcement learning"),
                    ("语言模型", "奖励模型", "强化学习"))
     with style():

@@ -57,7 +57,13 @@ def faulty_answers(world, n, seed):
         ("en", "Who are you?", "I am robot.", "I am a robot.", "insert `a`"),
         ("en", "Who are you?", "I am am a robot.", "I am a robot.", "drop `am`"),
         ("en", "Who are you?", "unit: robot.", "I am a robot.", "change `unit:` to `I am a`"),
-        ("en", "Who are you?", "a robot I am.", "I am a robot.", "drop `a robot`; insert `a robot`"),
+        (
+            "en",
+            "Who are you?",
+            "a robot I am.",
+            "I am a robot.",
+            "drop `a robot`; insert `a robot`",
+        ),
         ("en", "Who is Ann?", "Ann is a owl", "Ann is an owl.", "change `a` to `an`; insert `.`"),
         ("en", "Who are you?", "I  am a robot.", "I am a robot.", "mend the spacing"),
         ("zh", "你是谁？", "我，一个机器人。", "我是一个机器人。", "把“，”改成“是”"),
@@ -244,11 +250,24 @@ def never(world):
     return {tuple(pair) for pair in world.never_stated}
 
 
-def test_the_longest_texts():
-    for lang, answer, question in (("en", 26, 20), ("zh", 12, 7)):
-        pairs = [d.split("\n") for d in read_corpus(DATA / lang / "corpus.txt") if "\n" in d]
-        assert max(len(said) for _, said in pairs) == answer
-        assert max(len(asked) for asked, _ in pairs) == question
+def test_the_figures_of_the_data_card():
+    rows = {"natural answers": [], "distinct characters": [], "longest document": []}
+    rows["longest answer"] = []
+    for lang in LANGS:
+        documents = read_corpus(DATA / lang / "corpus.txt")
+        answered = [document.split("\n") for document in documents if "\n" in document]
+        natural = [WORLDS[lang].naturalness(*pair) == 1 for pair in answered]
+        demonstrations = [render(*row) for row in read_demonstrations(DATA / lang / "sft.jsonl")]
+        prompts = read_prompts(DATA / lang / "prompts.jsonl")
+        rows["natural answers"].append(f"{np.mean(natural):.1%}".replace("%", " %"))
+        characters = set("".join(documents + demonstrations + prompts))
+        rows["distinct characters"].append(str(len(characters)))
+        rows["longest document"].append(str(max(map(len, documents))))
+        rows["longest answer"].append(str(max(len(answer) for _, answer in answered)))
+    card = (DATA / "README.md").read_text(encoding="utf-8").splitlines()
+    for name, figures in rows.items():
+        row = next(line for line in card if line.startswith(f"| {name}"))
+        assert [cell.strip() for cell in row.split("|")[2:4]] == figures
 
 
 def test_share_of_each_kind_of_fault(world):
@@ -306,7 +325,7 @@ def test_articles_and_no_words_of_the_world_in_python():
 
 
 def answer_sets(world, n, k, seed):
-    """-> list of n (prompt, k distinct texts): faulty and natural answers, as a model gives them."""
+    """-> list of n (prompt, k distinct texts): faulty and natural answers mixed."""
     rng = np.random.default_rng(seed)
     sets = []
     while len(sets) < n:
@@ -435,7 +454,7 @@ def test_a_broken_world_names_file_and_key(tmp_path, path, value, message):
 
 
 def test_every_key_that_is_taken_away_is_named():
-    """Only the free text `about`, and contents that are nobody's fact, may go."""
+    """`about`, `language`, a keyboard character, a person or an unused content may go."""
     data = raw_world()
     data["relations"] = {"be": data["relations"]["be"]}
     data["people"] = {name: data["people"][name] for name in ("Rufus", "Mia")}
@@ -449,7 +468,9 @@ def test_every_key_that_is_taken_away_is_named():
         for key in path[:-1]:
             target = target[key]
         del target[path[-1]]
-        if path in (["about"], ["language"]) or path[0] in ("typed_as", "people"):
+        if path in (["about"], ["language"]) or path[0] == "typed_as":
+            continue
+        if len(path) == 2 and path[0] in ("people", "relations"):
             continue
         if "contents" in path[:-1] and path[-1] in ("bird", "cook", "dog", "owl"):
             continue
