@@ -1,0 +1,465 @@
+"""The three steps wired together on Rufus: what `python -m minirlhf demo` and the verbs run.
+
+Each stage reads files, trains, and writes files into one folder; each has its own random generator
+made from the seed and the stage's number, so a stage can be run again, or resumed, on its own.
+This is the only file of the training path that knows the simulated people (human.py), and it uses
+them for three things only: to rank the answers of step 2, to write the demonstrations in data/, and
+to measure.  What it measures never reaches an update.
+"""
+
+import json
+import resource
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from minirlhf.checkpoint import Model, load_model, save_model
+from minirlhf.data import (
+    Ranking,
+    decode_response,
+    encode_example,
+    encode_prompt,
+    read_corpus,
+    render,
+    write_jsonl,
+    write_preferences,
+    write_rankings,
+    write_text,
+)
+from minirlhf.errors import InputError
+from minirlhf.gpt import GPTConfig, gpt_forward, init_params, lm_head_forward, with_scalar_head
+from minirlhf.human import DATA, World, make_annotators
+from minirlhf.layers import exact_kl, log_softmax, token_logprobs_forward
+from minirlhf.sample import sample
+from minirlhf.step1_language_model import (
+    LanguageModelSettings,
+    bigram_entropy,
+    train_language_model,
+    unigram_entropy,
+)
+from minirlhf.step2_reward_model import (
+    RewardModelSettings,
+    encode_rankings,
+    normalise_scores,
+    pair_accuracy,
+    score_rows,
+    score_rankings,
+    train_reward_model,
+)
+from minirlhf.step3_ppo import PPOModels, PPOSettings, last_response_index, train_ppo
+from minirlhf.tokenizer import BOS, EOS, PAD, build_tokenizer
+
+LANGUAGE_MODEL, REWARD_MODEL = "language model", "reward model"
+STAGES = ("pretrain", "sft", "rank", "reward", "ppo", "evaluate", "before and after")
+HELD_OUT_TEXTS = 500  # documents of the corpus that pretraining never sees
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Size of the models; the vocabulary and the longest text come from the corpus."""
+
+    n_layer: int = 2
+    n_head: int = 2
+    n_embd: int = 64
+
+
+PRETRAIN = LanguageModelSettings(steps=1200, batch_size=16, learning_rate=5e-3)
+# deliberately little: it should leave something for people to rank (rufus: 40-70 % natural)
+SFT = LanguageModelSettings(
+    response_only=True, steps=6, batch_size=8, learning_rate=1e-3, warmup=1, schedule="linear"
+)
+DEMONSTRATIONS = 24
+RANKINGS, HELD_OUT_RANKINGS, ANSWERS = 600, 240, 4
+
+
+def stage_rng(seed, stage):
+    """A random generator of the stage's own, from the run's seed."""
+    return np.random.default_rng([seed, STAGES.index(stage)])
+
+
+# ---- asking a model -------------------------------------------------------------------------
+
+
+class Answer(NamedTuple):
+    """One sampled response."""
+
+    prompt: str
+    text: str
+    finished: bool  # ended with EOS
+    n_tokens: int  # EOS included
+
+
+def ask(model, prompts, rng, temperature=1.0, batch_size=256):
+    """Model, list of prompts (str) -> list of Answer, one each.  model.extra has the length limit."""
+    answers = []
+    for start in range(0, len(prompts), batch_size):
+        batch = prompts[start : start + batch_size]
+        ids = encode_prompts(model, batch)
+        limit = model.extra["max_new_tokens"]
+        samples = sample(model.params, model.config, ids, limit, rng, temperature)
+        answers += read_answers(model.tokenizer, batch, samples)
+    return answers
+
+
+def encode_prompts(model, prompts):
+    """list of str -> list of ids.  Raises InputError if one is too long for an answer to follow."""
+    room = model.config.block_size - model.extra["max_new_tokens"] + 1
+    return [encode_prompt(model.tokenizer, prompt, room) for prompt in prompts]
+
+
+def read_answers(tokenizer, prompts, samples):
+    """Samples of B prompts -> list of B Answer."""
+    answers = []
+    for row, prompt in enumerate(prompts):
+        ids = samples.tokens[row, 1:][samples.response_mask[row] > 0]
+        text = decode_response(tokenizer, ids)
+        answers.append(Answer(prompt, text, bool(samples.finished[row]), len(ids)))
+    return answers
+
+
+def response_logprob(model, prompt, response):
+    """log P(response and EOS | prompt) in nats, a sum over characters."""
+    example = encode_example(model.tokenizer, prompt, response, model.config.block_size)
+    tokens = np.array([example.ids])  # (1, T+1)
+    hidden, _ = gpt_forward(model.params, model.config, tokens[:, :-1])
+    logits, _ = lm_head_forward(model.params, hidden)  # (1, T, V)
+    logprobs, _ = token_logprobs_forward(logits, tokens[:, 1:])  # (1, T)
+    return float(logprobs[0, example.prompt_length - 1 :].sum())
+
+
+# ---- measuring, with the gold judge ---------------------------------------------------------
+
+
+class Judgement(NamedTuple):
+    """What the gold judge finds in a model's answers.  Shares are between 0 and 1."""
+
+    natural: float  # share of answers that a person would leave as they are
+    naturalness: float  # mean of world.naturalness
+    truthful: float  # share of the natural answers that state the fact
+    distinct: float  # different natural answers per question
+    samples: int
+
+
+def judge_answers(world, answers):
+    """list of Answer -> Judgement."""
+    scores = [world.naturalness(a.prompt, a.text, a.finished) for a in answers]
+    natural = [a for a, score in zip(answers, scores) if score == 1]
+    true = [world.truthful(a.prompt, a.text) is True for a in natural]
+    different = {(a.prompt, a.text) for a in natural}
+    questions = {a.prompt for a in answers}
+    return Judgement(
+        len(natural) / len(answers),
+        float(np.mean(scores)),
+        float(np.mean(true)) if true else float("nan"),
+        len(different) / len(questions),
+        len(answers),
+    )
+
+
+def judge_model(model, world, split, n_samples, rng):
+    """Ask every question of a split about equally often, n_samples in all -> Judgement."""
+    questions = world.questions(split)
+    repeats = -(-n_samples // len(questions))
+    return judge_answers(world, ask(model, questions * repeats, rng))
+
+
+def kl_to_reference(model, reference, world, n_samples, rng):
+    """Exact KL(model || reference) in nats per response, on the model's own samples."""
+    questions = world.questions("train")
+    repeats = -(-n_samples // len(questions))
+    ids = encode_prompts(model, questions * repeats)
+    samples = sample(model.params, model.config, ids, model.extra["max_new_tokens"], rng)
+    hidden, _ = gpt_forward(reference.params, reference.config, samples.tokens[:, :-1])
+    ref_all_logprobs = log_softmax(lm_head_forward(reference.params, hidden)[0])  # (B, T, V)
+    kl = exact_kl(samples.all_logprobs, ref_all_logprobs) * samples.response_mask  # (B, T)
+    return float(kl.sum(axis=1).mean())
+
+
+class GoldWatch:
+    """Looks at every rollout of PPO with the gold judge.  For the history, never for the update."""
+
+    def __init__(self, world, tokenizer):
+        self.world = world
+        self.tokenizer = tokenizer
+
+    def __call__(self, rollout):
+        prompts = []
+        for row, mask in enumerate(rollout.response_mask):
+            first = int(mask.argmax()) + 1  # where the response starts in tokens
+            prompts.append(self.tokenizer.decode(rollout.tokens[row, 1:first]).rstrip())
+        judgement = judge_answers(self.world, read_answers(self.tokenizer, prompts, rollout))
+        return {"naturalness": judgement.naturalness, "natural": judgement.natural}
+
+
+# ---- step 1 ---------------------------------------------------------------------------------
+
+
+def build_language_model(texts, size, rng):
+    """list of texts -> a Model with random weights, fitted to their characters and lengths."""
+    tokenizer = build_tokenizer(texts + ["\n"])
+    longest_answer = max(len(text.split("\n", 1)[-1]) for text in texts)
+    longest = max(map(len, texts))
+    limit = longest_answer + 2  # EOS, and one character to overshoot
+    config = GPTConfig(
+        vocab_size=len(tokenizer), block_size=longest + 3,
+        n_layer=size.n_layer, n_head=size.n_head, n_embd=size.n_embd,
+    )  # fmt: skip
+    params = init_params(config, rng)
+    return Model(LANGUAGE_MODEL, params, config, tokenizer, {"max_new_tokens": limit})
+
+
+def encode_documents(model, texts, where):
+    """list of texts -> list of Example, each a whole text without a prompt."""
+    examples = []
+    for number, text in enumerate(texts, start=1):
+        place = f"{where}, document {number}"
+        examples.append(
+            encode_example(model.tokenizer, "", text, model.config.block_size, place)
+        )
+    return examples
+
+
+def corpus_figures(examples, vocab_size):
+    """-> {"unigram": nats, "bigram": nats}: what a loss on this corpus is to be compared with."""
+    return {
+        "unigram": unigram_entropy(examples, vocab_size),
+        "bigram": bigram_entropy(examples, vocab_size),
+    }
+
+
+def run_pretrain(corpus_path, out, seed, settings=PRETRAIN, size=Size(), progress=iter):
+    """Pretrain a model on a corpus -> Model.  Writes out/pretrained.npz, out/pretrain.jsonl."""
+    rng = stage_rng(seed, "pretrain")
+    texts = read_corpus(corpus_path)
+    model = build_language_model(texts, size, rng)
+    examples = encode_documents(model, texts, corpus_path)
+    n_held_out = min(HELD_OUT_TEXTS, len(examples) // 10)
+    history = train_language_model(
+        model.params, model.config, examples[n_held_out:], settings, rng,
+        examples[:n_held_out], out / "pretrain.resume.npz", progress,
+    )  # fmt: skip
+    entropies = corpus_figures(examples, model.config.vocab_size)
+    model = model._replace(extra=model.extra | {"corpus_entropy": entropies})
+    return finish(model, out, "pretrained", "pretrain", history)
+
+
+def run_sft(model, demonstrations, out, seed, settings=SFT, progress=iter, where="demonstrations"):
+    """Fine-tune a copy of model on (prompt, response) pairs -> Model.  Writes out/sft.npz."""
+    examples = []
+    for number, (prompt, response) in enumerate(demonstrations, start=1):
+        place = f"{where}, line {number}"
+        example = encode_example(
+            model.tokenizer, prompt, response, model.config.block_size, place
+        )
+        examples.append(example)
+    params = model.params.copy()
+    history = train_language_model(
+        params, model.config, examples, settings, stage_rng(seed, "sft"),
+        (), out / "sft.resume.npz", progress,
+    )  # fmt: skip
+    return finish(model._replace(params=params), out, "sft", "sft", history)
+
+
+def finish(model, out, name, log, history):
+    """Write out/NAME.npz and out/LOG.jsonl; the resume file has done its duty."""
+    save_model(
+        out / f"{name}.npz", model.kind, model.params, model.config, model.tokenizer, model.extra
+    )
+    write_jsonl(out / f"{log}.jsonl", history)
+    (out / f"{log}.resume.npz").unlink(missing_ok=True)
+    return model
+
+
+# ---- step 2 ---------------------------------------------------------------------------------
+
+
+def collect_answers(models, prompts, k, rng, rounds=3):
+    """Ask every prompt until it has k different answers.
+
+    models: {name: Model}, asked in turn, `rounds` times each at most.  Answers that did not end,
+    are empty, or hold a special token inside cannot be written down and are left out.
+    -> list of {"prompt", "responses", "models"} with 2 to k responses, in random order.
+    """
+    collected = [{"prompt": prompt, "responses": [], "models": []} for prompt in prompts]
+    for _ in range(rounds):
+        for name, model in models.items():
+            for place, answer in zip(collected, ask(model, prompts, rng)):
+                new = answer.text.strip() and answer.text not in place["responses"]
+                special = "<pad>" in answer.text or "<bos>" in answer.text
+                if new and not special and answer.finished and len(place["responses"]) < k:
+                    place["responses"].append(answer.text)
+                    place["models"].append(name)
+    enough = [place for place in collected if len(place["responses"]) >= 2]
+    for place in enough:
+        order = rng.permutation(len(place["responses"]))
+        place["responses"] = [place["responses"][i] for i in order]
+        place["models"] = [place["models"][i] for i in order]
+    return enough
+
+
+def rank_answers(world, collected, annotators, rng):
+    """Each set of answers is ranked by one of the SIMULATED annotators -> list of Ranking."""
+    rankings = []
+    for number, place in enumerate(collected):
+        annotator = annotators[number % len(annotators)]
+        ranks = annotator.rank(world, place["prompt"], place["responses"], rng)
+        rankings.append(
+            Ranking(
+                place["prompt"], place["responses"], [int(rank) for rank in ranks],
+                place["models"], annotator.name,
+            )  # fmt: skip
+        )
+    return rankings
+
+
+def run_rank(world, models, out, seed, count=RANKINGS, held_out=HELD_OUT_RANKINGS, k=ANSWERS):
+    """Collect and rank answers -> training rankings, held-out rankings.
+
+    The held-out rankings are about questions that neither step 2 nor step 3 trains on.
+    Writes out/rankings.jsonl, out/rankings_held_out.jsonl, out/preferences.jsonl (pairs).
+    """
+    rng = stage_rng(seed, "rank")
+    annotators = make_annotators(rng)
+    rankings = []
+    for split, n in (("train", count), ("held_out", held_out)):
+        questions = world.questions(split)
+        prompts = [questions[i % len(questions)] for i in range(n)]
+        collected = collect_answers(models, prompts, k, rng)
+        rankings.append(rank_answers(world, collected, annotators, rng))
+    write_rankings(out / "rankings.jsonl", rankings[0])
+    write_rankings(out / "rankings_held_out.jsonl", rankings[1])
+    write_preferences(out / "preferences.jsonl", rankings[0])
+    return rankings
+
+
+def run_reward(model, rankings, out, seed, settings=RewardModelSettings(), progress=iter, where=""):
+    """Train a reward model that starts from a language model -> Model.
+
+    Scores are then normalised on samples of the language model itself, if it can be asked: on the
+    prompts of the rankings.  Writes out/reward_model.npz, out/reward.jsonl.
+    """
+    rng = stage_rng(seed, "reward")
+    params = with_scalar_head(model.params, model.config, rng)
+    encoded = encode_rankings(
+        model.tokenizer, rankings, model.config.block_size, where or "rankings"
+    )
+    if not encoded:
+        raise InputError(f"{where or 'rankings'}: all answers are tied, nothing can be learned")
+    history = train_reward_model(
+        params, model.config, encoded, settings, rng, out / "reward.resume.npz", progress
+    )
+    rows = [ids for ranking in encoded for ids in ranking.rows]
+    prompts = sorted({ranking.prompt for ranking in rankings if ranking.prompt})
+    if prompts:
+        rows = reference_rows(model, prompts, rng)
+    gain, bias = normalise_scores(params, score_rows(params, model.config, rows))
+    extra = model.extra | {"gain": gain, "bias": bias}
+    reward_model = Model(REWARD_MODEL, params, model.config, model.tokenizer, extra)
+    return finish(reward_model, out, "reward_model", "reward", history)
+
+
+def reference_rows(model, prompts, rng, n_samples=256):
+    """-> list of lists of ids: finished responses of the model, with their prompts."""
+    repeats = -(-n_samples // len(prompts))
+    ids = encode_prompts(model, prompts * repeats)
+    samples = sample(model.params, model.config, ids, model.extra["max_new_tokens"], rng)
+    last = last_response_index(samples.response_mask) + 1
+    rows = []
+    for row in np.flatnonzero(samples.finished):
+        rows.append(samples.tokens[row, : last[row] + 1].tolist())
+    return rows
+
+
+def reward_accuracy(reward_model, rankings, world=None):
+    """How often the reward model orders a pair right.
+
+    -> {"labels": against the given ranks} and, with a world, {"gold": against the gold judge,
+    "ceiling": how often the gold judge itself agrees with the noisy labels}.
+    """
+    rankings = [ranking for ranking in rankings if max(ranking.ranks) > 1]
+    encoded = encode_rankings(reward_model.tokenizer, rankings, reward_model.config.block_size)
+    scores = score_rankings(reward_model.params, reward_model.config, encoded)
+    labels = [ranking.ranks for ranking in rankings]
+    accuracy = {"labels": pair_accuracy(scores, labels)}
+    if world is not None:
+        gold = [
+            np.array([world.naturalness(ranking.prompt, text) for text in ranking.responses])
+            for ranking in rankings
+        ]
+        accuracy["gold"] = pair_accuracy(scores, [-row for row in gold])
+        accuracy["ceiling"] = pair_accuracy(gold, labels)
+    return accuracy
+
+
+# ---- step 3 ---------------------------------------------------------------------------------
+
+
+def run_ppo(model, reward_model, prompts, out, seed, settings, world=None, progress=iter):
+    """PPO from model against reward_model -> Model (the policy), history.
+
+    model is also the frozen reference.  world: for the gold figures of the history, evaluation
+    only.  Writes out/ppo.npz, out/ppo.jsonl.
+    """
+    if model.tokenizer.vocab != reward_model.tokenizer.vocab:
+        raise InputError("the policy and the reward model have different vocabularies")
+    models = PPOModels(
+        model.params.copy(), model.params, reward_model.params, reward_model.params.copy(),
+        model.config, reward_model.config,
+    )  # fmt: skip
+    watch = GoldWatch(world, model.tokenizer) if world is not None else None
+    ids = encode_prompts(model, prompts)
+    history = train_ppo(
+        models, ids, settings, stage_rng(seed, "ppo"), watch, out / "ppo.resume.npz", progress
+    )
+    return finish(model._replace(params=models.policy), out, "ppo", "ppo", history), history
+
+
+# ---- the whole story ------------------------------------------------------------------------
+
+
+class Story(NamedTuple):
+    """Everything a finished demo has made; the files of the same names are in its folder."""
+
+    summary: dict
+    pretrained: Model
+    sft: Model
+    reward_model: Model
+    ppo: Model
+    rankings: list
+    held_out_rankings: list
+    ppo_history: list
+
+
+def corpus_prompt_settings(model, settings):
+    """PPOSettings with the model's own limit on the length of a response."""
+    return replace(settings, max_new_tokens=model.extra["max_new_tokens"])
+
+
+def peak_memory_mb():
+    """Most memory this process has held, in MB.  Not known on Windows: NaN."""
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def evaluate_model(model, world, n_samples, rng):
+    """-> {"natural_train", "natural_held_out", "truthful", ..}: the figures of summary.json."""
+    train = judge_model(model, world, "train", n_samples, rng)
+    held_out = judge_model(model, world, "held_out", n_samples, rng)
+    return {
+        "natural_train": train.natural,
+        "natural_held_out": held_out.natural,
+        "truthful": train.truthful,
+        "truthful_held_out": held_out.truthful,
+        "naturalness_train": train.naturalness,
+        "naturalness_held_out": held_out.naturalness,
+        "distinct": train.distinct,
+        "samples": train.samples + held_out.samples,
+    }
