@@ -4,6 +4,8 @@ Central differences, (f(x + h) - f(x - h)) / 2h, in float64.  Their error is abo
 truncation plus 1e-16 / h from rounding: with h = 1e-5 roughly ten digits are right.
 """
 
+import math
+
 import numpy as np
 
 
@@ -27,9 +29,14 @@ def numerical_gradient(f, x, h=1e-5):
 
 
 def relative_error(a, b):
-    """max |a - b| / max(|a|, |b|): one number for two arrays of one shape; 0 if both are 0."""
+    """max |a - b| / max(|a|, |b|): one number for two arrays of one shape; 0 if both are 0.
+
+    Infinite if either holds NaN or infinity: a comparison with NaN would call it right.
+    """
     if a.shape != b.shape:
         raise ValueError(f"shapes differ: {a.shape} and {b.shape}")
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return math.inf
     scale = max(np.abs(a).max(initial=0), np.abs(b).max(initial=0))
     return float(np.abs(a - b).max(initial=0) / scale) if scale > 0 else 0.0
 

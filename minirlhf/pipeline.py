@@ -7,32 +7,25 @@ them for three things only: to rank the answers of step 2, to write the demonstr
 to measure.  What it measures never reaches an update.
 """
 
-import json
-import resource
-import sys
-import time
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from minirlhf.checkpoint import Model, load_model, save_model
+from minirlhf.checkpoint import Model, save_model
 from minirlhf.data import (
     Ranking,
     decode_response,
     encode_example,
     encode_prompt,
     read_corpus,
-    render,
     write_jsonl,
     write_preferences,
     write_rankings,
-    write_text,
 )
 from minirlhf.errors import InputError
 from minirlhf.gpt import GPTConfig, gpt_forward, init_params, lm_head_forward, with_scalar_head
-from minirlhf.human import DATA, World, make_annotators
+from minirlhf.human import make_annotators
 from minirlhf.layers import exact_kl, log_softmax, token_logprobs_forward
 from minirlhf.sample import sample
 from minirlhf.step1_language_model import (
@@ -46,12 +39,12 @@ from minirlhf.step2_reward_model import (
     encode_rankings,
     normalise_scores,
     pair_accuracy,
-    score_rows,
     score_rankings,
+    score_rows,
     train_reward_model,
 )
-from minirlhf.step3_ppo import PPOModels, PPOSettings, last_response_index, train_ppo
-from minirlhf.tokenizer import BOS, EOS, PAD, build_tokenizer
+from minirlhf.step3_ppo import PPOModels, last_response_index, train_ppo
+from minirlhf.tokenizer import build_tokenizer
 
 LANGUAGE_MODEL, REWARD_MODEL = "language model", "reward model"
 STAGES = ("pretrain", "sft", "rank", "reward", "ppo", "evaluate", "before and after")
@@ -165,6 +158,22 @@ def judge_model(model, world, split, n_samples, rng):
     questions = world.questions(split)
     repeats = -(-n_samples // len(questions))
     return judge_answers(world, ask(model, questions * repeats, rng))
+
+
+def evaluate_model(model, world, n_samples, rng):
+    """-> {"natural_train", "natural_held_out", "truthful", ..}: the figures of summary.json."""
+    train = judge_model(model, world, "train", n_samples, rng)
+    held_out = judge_model(model, world, "held_out", n_samples, rng)
+    return {
+        "natural_train": train.natural,
+        "natural_held_out": held_out.natural,
+        "truthful": train.truthful,
+        "truthful_held_out": held_out.truthful,
+        "naturalness_train": train.naturalness,
+        "naturalness_held_out": held_out.naturalness,
+        "distinct": train.distinct,
+        "samples": train.samples + held_out.samples,
+    }
 
 
 def kl_to_reference(model, reference, world, n_samples, rng):
@@ -416,50 +425,3 @@ def run_ppo(model, reward_model, prompts, out, seed, settings, world=None, progr
         models, ids, settings, stage_rng(seed, "ppo"), watch, out / "ppo.resume.npz", progress
     )
     return finish(model._replace(params=models.policy), out, "ppo", "ppo", history), history
-
-
-# ---- the whole story ------------------------------------------------------------------------
-
-
-class Story(NamedTuple):
-    """Everything a finished demo has made; the files of the same names are in its folder."""
-
-    summary: dict
-    pretrained: Model
-    sft: Model
-    reward_model: Model
-    ppo: Model
-    rankings: list
-    held_out_rankings: list
-    ppo_history: list
-
-
-def corpus_prompt_settings(model, settings):
-    """PPOSettings with the model's own limit on the length of a response."""
-    return replace(settings, max_new_tokens=model.extra["max_new_tokens"])
-
-
-def peak_memory_mb():
-    """Most memory this process has held, in MB.  Not known on Windows: NaN."""
-    try:
-        import resource
-    except ImportError:
-        return float("nan")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-
-
-def evaluate_model(model, world, n_samples, rng):
-    """-> {"natural_train", "natural_held_out", "truthful", ..}: the figures of summary.json."""
-    train = judge_model(model, world, "train", n_samples, rng)
-    held_out = judge_model(model, world, "held_out", n_samples, rng)
-    return {
-        "natural_train": train.natural,
-        "natural_held_out": held_out.natural,
-        "truthful": train.truthful,
-        "truthful_held_out": held_out.truthful,
-        "naturalness_train": train.naturalness,
-        "naturalness_held_out": held_out.naturalness,
-        "distinct": train.distinct,
-        "samples": train.samples + held_out.samples,
-    }

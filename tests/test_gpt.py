@@ -492,11 +492,10 @@ def test_a_scalar_head_is_added_to_a_copy_of_the_trunk():
     value_model.wte += 1
     np.testing.assert_array_equal(model.flat, kept)
 
-    wide = GPTConfig(vocab_size=V, n_embd=512, n_head=1, n_layer=1)
-    trunk = Params(param_shapes(wide))
-    reward_model = with_scalar_head(trunk, wide, np.random.default_rng(0))
-    assert root_mean_square(reward_model.head_w) == pytest.approx(513**-0.5, rel=0.1)
-    again = with_scalar_head(reward_model, wide)  # an old head is not inherited
+    reward_model = with_scalar_head(model, config, np.random.default_rng(0))
+    drawn = np.random.default_rng(0).normal(0, 5**-0.5, 4)  # deviation 1 / sqrt(C + 1)
+    np.testing.assert_array_equal(reward_model.head_w, drawn)
+    again = with_scalar_head(reward_model, config)  # an old head is not inherited
     assert not again.head_w.any()
 
 
