@@ -40,6 +40,7 @@ SHAPE = {
     "sentence": str,
     "greetings": (str,),
     "greeted": str,
+    "story": {"prompt": str, "said": str, "corrected": str},
     "people": {"*": {"role": str, "subject": str}},
     "relations": {"*": {"label": str, "self": ROLE, "other": ROLE, "contents": {"*": CONTENT}}},
     "facts": {"*": {"*": str}},

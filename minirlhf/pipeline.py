@@ -7,7 +7,7 @@ them for three things only: to rank the answers of step 2, to write the demonstr
 to measure.  What it measures never reaches an update.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -41,12 +41,19 @@ from minirlhf.step2_reward_model import (
     pair_accuracy,
     score_rankings,
     score_rows,
+    split_by_prompt,
     train_reward_model,
 )
-from minirlhf.step3_ppo import PPOModels, last_response_index, train_ppo
+from minirlhf.step3_ppo import (
+    PPOModels,
+    PPOSettings,
+    last_response_index,
+    make_rollout,
+    train_ppo,
+)
 from minirlhf.tokenizer import build_tokenizer
 
-LANGUAGE_MODEL, REWARD_MODEL = "language model", "reward model"
+LANGUAGE_MODEL, REWARD_MODEL, VALUE_MODEL = "language model", "reward model", "value model"
 STAGES = ("pretrain", "sft", "rank", "reward", "ppo", "evaluate", "before and after")
 HELD_OUT_TEXTS = 500  # documents of the corpus that pretraining never sees
 
@@ -60,18 +67,20 @@ class Size:
     n_embd: int = 64
 
 
-PRETRAIN = LanguageModelSettings(steps=1200, batch_size=16, learning_rate=5e-3)
+PRETRAIN = LanguageModelSettings(steps=2000, batch_size=16, learning_rate=4e-3)
 # deliberately little: it should leave something for people to rank (rufus: 40-70 % natural)
 SFT = LanguageModelSettings(
     response_only=True, steps=6, batch_size=8, learning_rate=1e-3, warmup=1, schedule="linear"
 )
+REWARD = RewardModelSettings(batch_size=8)
+PPO = PPOSettings(iterations=40, ppo_epochs=4, learning_rate=1e-3)
 DEMONSTRATIONS = 24
 RANKINGS, HELD_OUT_RANKINGS, ANSWERS = 600, 240, 4
 
 
-def stage_rng(seed, stage):
-    """A random generator of the stage's own, from the run's seed."""
-    return np.random.default_rng([seed, STAGES.index(stage)])
+def stage_rng(seed, stage, number=1):
+    """A random generator of the stage's own, from the run's seed; number: which round."""
+    return np.random.default_rng([seed, STAGES.index(stage), number])
 
 
 # ---- asking a model -------------------------------------------------------------------------
@@ -87,7 +96,7 @@ class Answer(NamedTuple):
 
 
 def ask(model, prompts, rng, temperature=1.0, batch_size=256):
-    """Model, list of prompts (str) -> list of Answer, one each.  model.extra has the length limit."""
+    """Model, list of prompts (str) -> list of Answer, one each, at most as long as it was told."""
     answers = []
     for start in range(0, len(prompts), batch_size):
         batch = prompts[start : start + batch_size]
@@ -240,11 +249,16 @@ def corpus_figures(examples, vocab_size):
     }
 
 
-def run_pretrain(corpus_path, out, seed, settings=PRETRAIN, size=Size(), progress=iter):
-    """Pretrain a model on a corpus -> Model.  Writes out/pretrained.npz, out/pretrain.jsonl."""
+def run_pretrain(
+    corpus_path, out, seed, settings=PRETRAIN, size=Size(), progress=iter, more_texts=()
+):
+    """Pretrain a model on a corpus -> Model, history.  Writes out/pretrained.npz, pretrain.jsonl.
+
+    more_texts: texts that it will be shown later; they widen its vocabulary and its length.
+    """
     rng = stage_rng(seed, "pretrain")
     texts = read_corpus(corpus_path)
-    model = build_language_model(texts, size, rng)
+    model = build_language_model(texts + list(more_texts), size, rng)
     examples = encode_documents(model, texts, corpus_path)
     n_held_out = min(HELD_OUT_TEXTS, len(examples) // 10)
     history = train_language_model(
@@ -252,12 +266,17 @@ def run_pretrain(corpus_path, out, seed, settings=PRETRAIN, size=Size(), progres
         examples[:n_held_out], out / "pretrain.resume.npz", progress,
     )  # fmt: skip
     entropies = corpus_figures(examples, model.config.vocab_size)
-    model = model._replace(extra=model.extra | {"corpus_entropy": entropies})
-    return finish(model, out, "pretrained", "pretrain", history)
+    model = model._replace(
+        extra=model.extra | {"corpus_entropy": entropies, "documents": len(texts)}
+    )
+    return finish(model, out, "pretrained", "pretrain", history), history
 
 
 def run_sft(model, demonstrations, out, seed, settings=SFT, progress=iter, where="demonstrations"):
-    """Fine-tune a copy of model on (prompt, response) pairs -> Model.  Writes out/sft.npz."""
+    """Fine-tune a copy of model on (prompt, response) pairs -> Model, history.
+
+    Writes out/sft.npz, out/sft.jsonl.
+    """
     examples = []
     for number, (prompt, response) in enumerate(demonstrations, start=1):
         place = f"{where}, line {number}"
@@ -270,7 +289,7 @@ def run_sft(model, demonstrations, out, seed, settings=SFT, progress=iter, where
         params, model.config, examples, settings, stage_rng(seed, "sft"),
         (), out / "sft.resume.npz", progress,
     )  # fmt: skip
-    return finish(model._replace(params=params), out, "sft", "sft", history)
+    return finish(model._replace(params=params), out, "sft", "sft", history), history
 
 
 def finish(model, out, name, log, history):
@@ -325,39 +344,41 @@ def rank_answers(world, collected, annotators, rng):
     return rankings
 
 
-def run_rank(world, models, out, seed, count=RANKINGS, held_out=HELD_OUT_RANKINGS, k=ANSWERS):
-    """Collect and rank answers -> training rankings, held-out rankings.
+def run_rank(world, models, out, seed, count=RANKINGS, split="train", k=ANSWERS):
+    """Collect and rank answers to the questions of a split -> list of Ranking.
 
-    The held-out rankings are about questions that neither step 2 nor step 3 trains on.
-    Writes out/rankings.jsonl, out/rankings_held_out.jsonl, out/preferences.jsonl (pairs).
+    Writes out/rankings.jsonl and the same as pairs, out/preferences.jsonl; or, for the questions
+    that neither step 2 nor step 3 trains on, out/rankings_held_out.jsonl.
     """
-    rng = stage_rng(seed, "rank")
-    annotators = make_annotators(rng)
-    rankings = []
-    for split, n in (("train", count), ("held_out", held_out)):
-        questions = world.questions(split)
-        prompts = [questions[i % len(questions)] for i in range(n)]
-        collected = collect_answers(models, prompts, k, rng)
-        rankings.append(rank_answers(world, collected, annotators, rng))
-    write_rankings(out / "rankings.jsonl", rankings[0])
-    write_rankings(out / "rankings_held_out.jsonl", rankings[1])
-    write_preferences(out / "preferences.jsonl", rankings[0])
+    rng = stage_rng(seed, "rank", 1 if split == "train" else 0)
+    questions = world.questions(split)
+    prompts = [questions[i % len(questions)] for i in range(count)]
+    collected = collect_answers(models, prompts, k, rng)
+    annotators = make_annotators(np.random.default_rng(seed))  # the same people for both splits
+    rankings = rank_answers(world, collected, annotators, rng)
+    if split == "train":
+        write_preferences(out / "preferences.jsonl", rankings)
+        write_rankings(out / "rankings.jsonl", rankings)
+    else:
+        write_rankings(out / "rankings_held_out.jsonl", rankings)
     return rankings
 
 
-def run_reward(model, rankings, out, seed, settings=RewardModelSettings(), progress=iter, where=""):
-    """Train a reward model that starts from a language model -> Model.
+def run_reward(
+    model, rankings, out, seed, settings=REWARD, progress=iter, where="rankings"
+):
+    """Train a reward model that starts from a language model -> Model, history.
 
-    Scores are then normalised on samples of the language model itself, if it can be asked: on the
-    prompts of the rankings.  Writes out/reward_model.npz, out/reward.jsonl.
+    Scores are then normalised on samples of that language model, on the prompts of the rankings.
+    Writes out/reward_model.npz, out/reward.jsonl.
     """
     rng = stage_rng(seed, "reward")
     params = with_scalar_head(model.params, model.config, rng)
     encoded = encode_rankings(
-        model.tokenizer, rankings, model.config.block_size, where or "rankings"
+        model.tokenizer, rankings, model.config.block_size, where
     )
     if not encoded:
-        raise InputError(f"{where or 'rankings'}: all answers are tied, nothing can be learned")
+        raise InputError(f"{where}: all answers are tied, nothing can be learned")
     history = train_reward_model(
         params, model.config, encoded, settings, rng, out / "reward.resume.npz", progress
     )
@@ -368,7 +389,15 @@ def run_reward(model, rankings, out, seed, settings=RewardModelSettings(), progr
     gain, bias = normalise_scores(params, score_rows(params, model.config, rows))
     extra = model.extra | {"gain": gain, "bias": bias}
     reward_model = Model(REWARD_MODEL, params, model.config, model.tokenizer, extra)
-    return finish(reward_model, out, "reward_model", "reward", history)
+    return finish(reward_model, out, "reward_model", "reward", history), history
+
+
+def split_rankings(rankings, seed, share=0.2):
+    """list of Ranking -> training, held out, with no prompt in common.  Raises InputError."""
+    try:
+        return split_by_prompt(rankings, share, stage_rng(seed, "rank"))
+    except ValueError as error:
+        raise InputError(f"{error}; give held-out rankings of your own") from None
 
 
 def reference_rows(model, prompts, rng, n_samples=256):
@@ -381,6 +410,16 @@ def reference_rows(model, prompts, rng, n_samples=256):
     for row in np.flatnonzero(samples.finished):
         rows.append(samples.tokens[row, : last[row] + 1].tolist())
     return rows
+
+
+def score_texts(reward_model, prompt, responses):
+    """prompt, list of K responses (str) -> scores (K,)."""
+    rows = []
+    for response in responses:
+        config = reward_model.config
+        example = encode_example(reward_model.tokenizer, prompt, response, config.block_size)
+        rows.append(example.ids)
+    return score_rows(reward_model.params, reward_model.config, rows)
 
 
 def reward_accuracy(reward_model, rankings, world=None):
@@ -407,11 +446,11 @@ def reward_accuracy(reward_model, rankings, world=None):
 # ---- step 3 ---------------------------------------------------------------------------------
 
 
-def run_ppo(model, reward_model, prompts, out, seed, settings, world=None, progress=iter):
-    """PPO from model against reward_model -> Model (the policy), history.
+def run_ppo(model, reward_model, prompts, out, seed, settings=PPO, world=None, progress=iter):
+    """PPO from model against reward_model -> policy, value model (Models), history.
 
     model is also the frozen reference.  world: for the gold figures of the history, evaluation
-    only.  Writes out/ppo.npz, out/ppo.jsonl.
+    only.  Writes out/ppo.npz, out/value_model.npz and the history, out/ppo.jsonl.
     """
     if model.tokenizer.vocab != reward_model.tokenizer.vocab:
         raise InputError("the policy and the reward model have different vocabularies")
@@ -421,7 +460,42 @@ def run_ppo(model, reward_model, prompts, out, seed, settings, world=None, progr
     )  # fmt: skip
     watch = GoldWatch(world, model.tokenizer) if world is not None else None
     ids = encode_prompts(model, prompts)
+    settings = replace(settings, max_new_tokens=model.extra["max_new_tokens"])
     history = train_ppo(
         models, ids, settings, stage_rng(seed, "ppo"), watch, out / "ppo.resume.npz", progress
     )
-    return finish(model._replace(params=models.policy), out, "ppo", "ppo", history), history
+    value_model = reward_model._replace(kind=VALUE_MODEL, params=models.value_model)
+    save_model(
+        out / "value_model.npz", VALUE_MODEL, value_model.params, value_model.config,
+        value_model.tokenizer, value_model.extra,
+    )  # fmt: skip
+    policy = model._replace(params=models.policy)
+    return finish(policy, out, "ppo", "ppo", history), value_model, history
+
+
+def answer_in_numbers(policy, reference, reward_model, value_model, prompt, kl_coef, rng):
+    """One sampled answer with every figure of PPO under every character, for plot_token_strip.
+
+    -> {"prompt", "tokens" (T strings), "logprobs", "ref_logprobs", "kl", "rewards", "values",
+    "advantages" (T,), "score", "kl_coef"}; T counts the response, EOS included.
+    """
+    models = PPOModels(
+        policy.params, reference.params, reward_model.params, value_model.params,
+        policy.config, reward_model.config,
+    )  # fmt: skip
+    settings = replace(PPO, max_new_tokens=policy.extra["max_new_tokens"])
+    rollout = make_rollout(models, encode_prompts(policy, [prompt]), kl_coef, settings, rng)
+    said = rollout.response_mask[0] > 0  # (T,) bool
+    tokens = [policy.tokenizer.decode([i]) for i in rollout.tokens[0, 1:][said]]
+    return {
+        "prompt": prompt,
+        "tokens": ["\u25a0" if token == "<eos>" else token for token in tokens],
+        "logprobs": rollout.old_logprobs[0, said],
+        "ref_logprobs": rollout.ref_logprobs[0, said],
+        "kl": (rollout.old_logprobs - rollout.ref_logprobs)[0, said],
+        "rewards": rollout.rewards[0, said],
+        "values": rollout.values[0, said],
+        "advantages": (rollout.returns - rollout.values)[0, said],
+        "score": float(rollout.scores[0]),
+        "kl_coef": kl_coef,
+    }
