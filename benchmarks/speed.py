@@ -12,11 +12,12 @@ The products ("GEMM") are those of the forward and backward passes at their shap
 else: no addition, no exp, no sampling, no optimiser.  No NumPy program with these shapes can be
 faster.
 """
+# ruff: noqa: E402  the number of threads has to be set before NumPy is imported
 
 import os
 
 for _library in ("OPENBLAS", "MKL", "OMP"):
-    os.environ[f"{_library}_NUM_THREADS"] = "1"  # has to be set before NumPy is imported
+    os.environ[f"{_library}_NUM_THREADS"] = "1"
 
 import argparse
 import functools

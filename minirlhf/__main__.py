@@ -10,9 +10,13 @@ for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import argparse  # noqa: E402
 import dataclasses  # noqa: E402
 import json  # noqa: E402
+import math  # noqa: E402
+import shlex  # noqa: E402
 import signal  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
+
+import numpy as np  # noqa: E402
 
 from minirlhf.errors import InputError, NotFiniteError  # noqa: E402
 
@@ -34,11 +38,12 @@ VERBS = {
 class Interrupt:
     """Ctrl-C asks the running loop to stop between two steps, where its state is whole."""
 
-    def __init__(self):
+    def __init__(self, can_wait):
+        self.can_wait = can_wait  # False: the verb has no steps and keeps nothing
         self.asked = False
 
     def __call__(self, signum, frame):
-        if self.asked:  # a second Ctrl-C does not wait
+        if self.asked or not self.can_wait:  # a second Ctrl-C does not wait
             raise KeyboardInterrupt
         self.asked = True
         print("\nstopping after this step ...", file=sys.stderr, flush=True)
@@ -148,7 +153,7 @@ def add_pretrain(verbs):
 
     parser = add_verb(
         verbs, "pretrain", "a text: documents end at a blank line; or .jsonl with a field text",
-        "--out: pretrained.npz, pretrain.jsonl",
+        "--out: pretrained.npz, pretrained.jsonl",
         "pretrain --corpus data/en/corpus.txt --out runs/mine",
     )  # fmt: skip
     parser.add_argument("--corpus", type=Path, help="(the bundled corpus of --lang)")
@@ -198,7 +203,7 @@ def add_reward(verbs):
     parser = add_verb(
         verbs, "reward", "rankings (.jsonl: prompt, responses, ranks) or pairs (prompt, chosen, "
         "rejected);\n        a language model to start from, or a text to pretrain one on",
-        "--out: reward_model.npz, reward.jsonl",
+        "--out: reward_model.npz, reward_model.jsonl",
         "reward --rankings data/en/rankings.jsonl --model runs/mine/sft.npz --out runs/mine",
     )  # fmt: skip
     parser.add_argument("--rankings", type=Path, help="(the bundled ones of --lang)")
@@ -215,7 +220,7 @@ def add_ppo(verbs):
 
     parser = add_verb(
         verbs, "ppo", "a language model, a reward model, .jsonl with a field prompt",
-        "--out: ppo.npz, value_model.npz, ppo.jsonl",
+        "--out: ppo.npz, ppo.value_model.npz, ppo.jsonl",
         "ppo --model runs/mine/sft.npz --reward-model runs/mine/reward_model.npz "
         "--set kl_coef=0.05 --out runs/mine",
     )  # fmt: skip
@@ -261,10 +266,11 @@ def changed(settings, assignments):
         if not equals or name not in known:
             raise InputError(f"--set {assignment}: unknown setting; known are {', '.join(known)}")
         changes[name] = parse_value(assignment, text, known[name])
+        check_setting(assignment, name, changes[name])
     try:
         return dataclasses.replace(settings, **changes)
     except ValueError as error:
-        raise InputError(f"--set: {error}") from None
+        raise InputError(f"--set {' '.join(assignments)}: {error}") from None
 
 
 def parse_value(assignment, text, old):
@@ -276,9 +282,73 @@ def parse_value(assignment, text, old):
             return int(text)
         if isinstance(old, str):
             return text
-        return None if text.lower() == "none" else float(text)
+        return None if old is None and text.lower() == "none" else float(text)
     except (ValueError, KeyError):
         raise InputError(f"--set {assignment}: expected a value like {old!r}") from None
+
+
+def check_setting(assignment, name, value):
+    """Raises InputError for a number that no run can use."""
+    if name == "schedule" and value not in ("cosine", "linear", "constant"):
+        raise InputError(f"--set {assignment}: expected cosine, linear or constant")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return
+    at_least = 1 if isinstance(value, int) and name != "warmup" else 0
+    if name == "missing_eos_score":
+        at_least = -math.inf
+    if not math.isfinite(value) or value < at_least:
+        raise InputError(f"--set {assignment}: expected a number, {at_least} or more")
+    if value == 0 and name in ("target_kl", "max_grad_norm"):
+        raise InputError(f"--set {assignment}: expected more than 0")
+
+
+def at_least(args, lowest, *names):
+    """Raises InputError if one of these options is lower."""
+    for name in names:
+        value = getattr(args, name)
+        if not value >= lowest:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} {value}: expected {lowest} or more")
+
+
+def load_speaker(path):
+    """Path -> Model, a language model that knows how long its answers may be."""
+    from minirlhf.checkpoint import load_model
+    from minirlhf.pipeline import LANGUAGE_MODEL
+
+    model = load_model(path, LANGUAGE_MODEL)
+    if not isinstance(model.extra.get("max_new_tokens"), int):
+        raise InputError(f"{path}: does not say its max_new_tokens; `pretrain` makes one that does")
+    return model
+
+
+def check_prompts(model, prompts, places):
+    """Raises InputError, naming the place, for a prompt that the model cannot read."""
+    from minirlhf.data import encode_prompt
+
+    room = model.config.block_size - model.extra["max_new_tokens"] + 1
+    for prompt, place in zip(prompts, places):
+        encode_prompt(model.tokenizer, prompt, room, place)
+
+
+def check_answers(model, rows, path):
+    """Raises InputError, naming file and line, for a text of the file that the model cannot read.
+
+    rows: (prompt, list of responses) for every line of the file that is not blank.
+    """
+    from minirlhf.data import encode_example
+
+    for number, (prompt, responses) in zip(line_numbers(path), rows):
+        for response in responses:
+            place = f"{path}, line {number}"
+            encode_example(model.tokenizer, prompt, response, model.config.block_size, place)
+
+
+def line_numbers(path):
+    """JSONL file -> the number of each line that holds an object."""
+    from minirlhf.data import read_jsonl
+
+    return [number for number, _ in read_jsonl(path, {})]
 
 
 def data_file(args, name):
@@ -292,19 +362,29 @@ def data_file(args, name):
     return folder / name
 
 
-def prepare_out(args, name):
+def prepare_out(args, *names):
     """Make the folder; an interrupted run in it is gone on with, thrown away, or an error."""
-    args.out.mkdir(parents=True, exist_ok=True)
-    leftover = args.out / f"{name}.resume.npz"
-    if leftover.exists() and args.fresh:
-        leftover.unlink()
-    if leftover.exists() and not args.resume:
+    make_folder(args.out)
+    leftovers = []
+    for name in names:
+        leftovers += sorted(args.out.glob(f"{name}.resume.npz"))
+    if args.fresh:
+        for path in leftovers:
+            path.unlink()
+    elif leftovers and not args.resume:
         raise InputError(
-            f"{leftover}: an interrupted run; add --resume to go on or --fresh to start again"
+            f"{leftovers[0]}: an interrupted run; add --resume to go on or --fresh to start again"
         )
-    if args.resume and not leftover.exists():
+    elif args.resume and not leftovers and args.verb != "demo":  # demo keeps finished stages too
         print(f"nothing to resume in {args.out}: starting from the beginning", file=sys.stderr)
     return args.out
+
+
+def make_folder(path):
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out {path}: cannot be made a folder ({error.strerror})") from None
 
 
 # ---- the verbs ------------------------------------------------------------------------------
@@ -316,25 +396,23 @@ def run_demo_verb(args, progress):
 
     if str(args.out) == "runs/demo-LANG-SEED" or args.out == Path("runs/demo-LANG-SEED"):
         args.out = Path(f"runs/demo-{Path(args.lang).stem}-{args.seed}")
-    args.out.mkdir(parents=True, exist_ok=True)
-    leftovers = sorted(args.out.glob("*.resume.npz"))
-    if leftovers and args.fresh:
-        for leftover in leftovers:
-            leftover.unlink()
-    elif leftovers and not args.resume:
-        raise InputError(
-            f"{leftovers[0]}: an interrupted run; add --resume to go on or --fresh to start again"
-        )
-    run_demo(args.lang, args.seed, args.out, progress, args.resume, ppo=changed(PPO, args.set))
+    settings = changed(PPO, args.set)
+    prepare_out(args, "*")  # of any stage and round
+    run_demo(args.lang, args.seed, args.out, progress, args.resume, ppo=settings)
 
 
 def run_pretrain_verb(args, progress):
+    from minirlhf.data import read_corpus
     from minirlhf.pipeline import PRETRAIN, Size, run_pretrain
 
     corpus = args.corpus or data_file(args, "corpus.txt")
+    at_least(args, 1, "n_layer", "n_head", "n_embd")
+    if args.n_embd % args.n_head:
+        raise InputError(f"--n-embd {args.n_embd}: not a multiple of --n-head {args.n_head}")
+    read_corpus(corpus)  # before the folder is made: a wrong file leaves nothing behind
     size = Size(n_layer=args.n_layer, n_head=args.n_head, n_embd=args.n_embd)
     settings = changed(PRETRAIN, args.set)
-    out = prepare_out(args, "pretrain")
+    out = prepare_out(args, "pretrained")
     model, history = run_pretrain(corpus, out, args.seed, settings, size, progress("pretrain"))
     entropy, last = model.extra["corpus_entropy"], history[-1]
     loss = last["loss"] if last["held_out_loss"] is None else last["held_out_loss"]
@@ -347,45 +425,53 @@ def run_pretrain_verb(args, progress):
 
 
 def run_sft_verb(args, progress):
-    from minirlhf.checkpoint import load_model
     from minirlhf.data import read_demonstrations
-    from minirlhf.pipeline import LANGUAGE_MODEL, SFT, run_sft
+    from minirlhf.pipeline import SFT, run_sft
 
-    model = load_model(args.model, LANGUAGE_MODEL)
+    at_least(args, 1, "count")
+    model = load_speaker(args.model)
     path = args.demonstrations or data_file(args, "sft.jsonl")
     demonstrations = read_demonstrations(path)[: args.count]
+    check_answers(model, [(prompt, [response]) for prompt, response in demonstrations], path)
     settings = changed(SFT, args.set)
     out = prepare_out(args, "sft")
     model, history = run_sft(
         model, demonstrations, out, args.seed, settings, progress("sft"), str(path)
     )
-    entropy = model.extra["corpus_entropy"]
+    figures = model.extra.get("corpus_entropy", {})
+    of_corpus = "".join(f", {name} entropy {value:.4f}" for name, value in figures.items())
     print(
         f"loss on responses {history[0]['loss']:.4f} -> {history[-1]['loss']:.4f} nats per "
-        f"character (corpus: unigram entropy {entropy['unigram']:.4f}, "
-        f"bigram entropy {entropy['bigram']:.4f})\nwrote {out / 'sft.npz'}"
+        f"character{of_corpus}\nwrote {out / 'sft.npz'}"
     )
 
 
 def run_rank_verb(args, progress):
-    from minirlhf.checkpoint import load_model
+    from minirlhf.data import write_preferences
     from minirlhf.human import World
-    from minirlhf.pipeline import LANGUAGE_MODEL, run_rank
+    from minirlhf.pipeline import run_rank
 
+    at_least(args, 1, "count", "held_out")
+    at_least(args, 2, "k")
     world = World.load(args.lang)
-    paths = args.model or [Path("runs/mine/pretrained.npz"), Path("runs/mine/sft.npz")]
-    models = {path.stem: load_model(path, LANGUAGE_MODEL) for path in paths}
+    models = {}
+    for path in args.model or [Path("runs/mine/pretrained.npz"), Path("runs/mine/sft.npz")]:
+        name = str(path) if path.stem in models else path.stem
+        models[name] = load_speaker(path)
+        questions = world.questions()
+        check_prompts(models[name], questions, [f"{path} with --lang {args.lang}"] * len(questions))
+    make_folder(args.out)
     rankings = run_rank(world, models, args.out, args.seed, args.count, "train", args.k)
     held_out = run_rank(world, models, args.out, args.seed, args.held_out, "held_out", args.k)
+    (args.out / "rankings_1.jsonl").replace(args.out / "rankings.jsonl")
+    write_preferences(args.out / "preferences.jsonl", rankings)
     print(f"{len(rankings)} rankings and {len(held_out)} held-out ones by simulated annotators")
     print(f"wrote {args.out / 'rankings.jsonl'}, preferences.jsonl, rankings_held_out.jsonl")
 
 
 def run_reward_verb(args, progress):
-    from minirlhf.checkpoint import load_model
-    from minirlhf.data import read_preferences, read_rankings
+    from minirlhf.data import read_corpus, read_preferences, read_rankings
     from minirlhf.pipeline import (
-        LANGUAGE_MODEL,
         PRETRAIN,
         REWARD,
         Size,
@@ -399,27 +485,38 @@ def run_reward_verb(args, progress):
 
     if args.preferences and args.rankings:
         raise InputError("give --preferences or --rankings, not both")
+    if args.model and args.corpus:
+        raise InputError("give --model or --corpus, not both")
     path = args.preferences or args.rankings or data_file(args, "rankings.jsonl")
-    rankings = read_preferences(path) if args.preferences else read_rankings(path)
-    test = None
-    if args.test:
-        test = read_preferences(args.test) if args.preferences else read_rankings(args.test)
-    settings = changed(REWARD, args.set)
-    out = prepare_out(args, "reward")
+    read = read_preferences if args.preferences else read_rankings
+    model = load_speaker(args.model) if args.model else None
     texts = []
-    for ranking in rankings + (test or []):
-        texts += [ranking.prompt + "\n" + response for response in ranking.responses]
-    if args.model:
-        model = load_model(args.model, LANGUAGE_MODEL)
+    for name in (path, args.test) if args.test else (path,):
+        rankings = read(name)
+        check_rankings(model, rankings, name)
+        for ranking in rankings:
+            texts += [ranking.prompt + "\n" + response for response in ranking.responses]
+    if args.test:
+        rankings, test = read(path), read(args.test)
+    else:
+        rankings, test = split_rankings(read(path), args.seed)
+        check_rankings(None, rankings, f"{path}, the part to train on")
+        check_rankings(None, test, f"{path}, the held-out fifth of the prompts")
+    settings = changed(REWARD, args.set)
+    if args.corpus:
+        read_corpus(args.corpus)  # before the folder is made: a wrong file leaves nothing behind
+    out = prepare_out(args, "reward_model", *(["pretrained"] if args.corpus else []))
+    if not args.test:
+        print("no --test: a fifth of the prompts is held out")
+    half_way = (out / "reward_model.resume.npz").exists() and (out / "pretrained.npz").exists()
+    if args.corpus and half_way:
+        model = load_speaker(out / "pretrained.npz")
     elif args.corpus:
         model, _ = run_pretrain(
             args.corpus, out, args.seed, PRETRAIN, Size(), progress("pretrain"), texts
         )
-    else:
+    elif model is None:
         model = build_language_model(texts, Size(), stage_rng(args.seed, "pretrain"))
-    if test is None:
-        rankings, test = split_rankings(rankings, args.seed)
-        print("no --test: a fifth of the prompts is held out")
     reward_model, history = run_reward(
         model, rankings, out, args.seed, settings, progress("reward"), str(path)
     )
@@ -431,21 +528,42 @@ def run_reward_verb(args, progress):
     )
 
 
+def check_rankings(model, rankings, path):
+    """Raises InputError if no answer is better than another, or if a model cannot read them."""
+    if all(max(ranking.ranks) == 1 for ranking in rankings):
+        raise InputError(f"{path}: all answers are tied, nothing can be learned")
+    if model is not None:
+        check_answers(model, [(ranking.prompt, ranking.responses) for ranking in rankings], path)
+        prompts = [ranking.prompt for ranking in rankings]
+        check_prompts(model, prompts, [f"{path}, line {n}" for n in line_numbers(path)])
+
+
 def run_ppo_verb(args, progress):
     from minirlhf.checkpoint import load_model
     from minirlhf.data import read_prompts
     from minirlhf.human import World
-    from minirlhf.pipeline import LANGUAGE_MODEL, PPO, REWARD_MODEL, run_ppo
+    from minirlhf.pipeline import PPO, REWARD_MODEL, run_ppo
 
-    model = load_model(args.model, LANGUAGE_MODEL)
+    model = load_speaker(args.model)
     reward_model = load_model(args.reward_model, REWARD_MODEL)
+    if reward_model.tokenizer.vocab != model.tokenizer.vocab:
+        raise InputError(f"{args.reward_model}: another vocabulary than that of {args.model}")
+    if reward_model.config.block_size < model.config.block_size:
+        raise InputError(
+            f"{args.reward_model}: reads {reward_model.config.block_size} positions, "
+            f"{args.model} writes up to {model.config.block_size}"
+        )
     settings = changed(PPO, args.set)
-    world = None
-    if args.prompts:
-        prompts = read_prompts(args.prompts)
+    if settings.max_new_tokens != PPO.max_new_tokens:
+        raise InputError("--set max_new_tokens: it is fixed by the language model")
+    path, world = args.prompts, None
+    if path:
+        prompts = read_prompts(path)
+        check_prompts(model, prompts, [f"{path}, line {n}" for n in line_numbers(path)])
     else:
-        prompts, world = read_prompts(data_file(args, "prompts.jsonl"), "train"), None
-        world = World.load(args.lang)
+        path, world = data_file(args, "prompts.jsonl"), World.load(args.lang)
+        prompts = read_prompts(path, "train")
+        check_prompts(model, prompts, [str(path)] * len(prompts))
     out = prepare_out(args, "ppo")
     _, _, history = run_ppo(
         model, reward_model, prompts, out, args.seed, settings, world, progress("ppo")
@@ -460,14 +578,11 @@ def run_ppo_verb(args, progress):
 
 
 def run_chat_verb(args, progress):
-    import numpy as np
+    from minirlhf.pipeline import ask
 
-    from minirlhf.checkpoint import load_model
-    from minirlhf.pipeline import LANGUAGE_MODEL, ask
-
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    model = load_model(args.model, LANGUAGE_MODEL)
-    if not args.temperature > 0:
+    model = load_speaker(args.model)
+    at_least(args, 1, "answers")
+    if not 0 < args.temperature < math.inf:
         raise InputError(f"--temperature {args.temperature}: expected more than 0")
     rng = np.random.default_rng(args.seed)
     print("Ask a question; an empty line or Ctrl-D ends.")
@@ -497,21 +612,23 @@ def typed(question, model):
 
 
 def run_evaluate_verb(args, progress):
-    from minirlhf.checkpoint import load_model
     from minirlhf.human import World
-    from minirlhf.pipeline import LANGUAGE_MODEL, evaluate_model, kl_to_reference, stage_rng
+    from minirlhf.pipeline import evaluate_model, kl_to_reference, stage_rng
 
-    model = load_model(args.model, LANGUAGE_MODEL)
+    at_least(args, 1, "samples")
+    model = load_speaker(args.model)
     world = World.load(args.lang)
-    if args.samples < 1:
-        raise InputError(f"--samples {args.samples}: expected 1 or more")
+    questions = world.questions()
+    check_prompts(model, questions, [f"{args.model} with --lang {args.lang}"] * len(questions))
+    reference = load_speaker(args.reference) if args.reference else None
+    if reference is not None and reference.tokenizer.vocab != model.tokenizer.vocab:
+        raise InputError(f"{args.reference}: another vocabulary than that of {args.model}")
     figures = evaluate_model(model, world, args.samples, stage_rng(args.seed, "evaluate"))
-    if args.reference:
-        reference = load_model(args.reference, LANGUAGE_MODEL)
+    if reference is not None:
         rng = stage_rng(args.seed, "evaluate")
         figures["kl_exact"] = kl_to_reference(model, reference, world, args.samples, rng)
-    if args.json:
-        print(json.dumps(figures))
+    if args.json:  # JSON has no NaN: the truthfulness of no natural answers is null
+        print(json.dumps({k: None if v != v else v for k, v in figures.items()}))
         return
     for name, value in figures.items():
         print(f"{name:<22} {value:.4f}")
@@ -531,33 +648,42 @@ RUN = {
 
 def main(argv=None):
     """Parse, run, and turn the errors a user can cause into one line.  -> exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8")  # Chinese on a Windows console
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # Chinese on a Windows console
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     parser = build_parser()
     argv = sys.argv[1:] if argv is None else argv
     args = parser.parse_args(argv)
     if args.verb is None:
         parser.print_help()
         return 0
-    interrupt = Interrupt()
+    can_resume = hasattr(args, "resume")
+    interrupt = Interrupt(can_resume)
     signal.signal(signal.SIGINT, interrupt)
     progress = Progress(interrupt, getattr(args, "quiet", False))
     try:
-        RUN[args.verb](args, progress)
+        if args.seed < 0:
+            raise InputError(f"--seed {args.seed}: expected 0 or more")
+        with np.errstate(all="ignore"):  # NaN and infinity are reported by name, once
+            RUN[args.verb](args, progress)
         return 0
     except KeyboardInterrupt:
-        again = " ".join([word for word in argv if word not in ("--resume", "--fresh")])
-        print(
-            f"Interrupted; nothing is lost. Go on with: python -m minirlhf {again} --resume",
-            file=sys.stderr,
-        )
+        print(interrupted(args, argv), file=sys.stderr)
         return 130
-    except (InputError, NotFiniteError, OSError) as error:
+    except (InputError, NotFiniteError, OSError, MemoryError) as error:
         if args.traceback:
             raise
         print(f"minirlhf {args.verb}: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
+
+
+def interrupted(args, argv):
+    """What to say after Ctrl-C: what is kept, and how to go on."""
+    if not hasattr(args, "resume"):
+        return "Interrupted."
+    again = shlex.join([word for word in argv if word not in ("--resume", "--fresh")])
+    kept = "kept" if any(args.out.glob("*.resume.npz")) else "not far enough to be kept"
+    return f"Interrupted; the run is {kept}. Go on with: python -m minirlhf {again} --resume"
 
 
 if __name__ == "__main__":

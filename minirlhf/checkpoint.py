@@ -20,11 +20,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minirlhf.errors import InputError
+from minirlhf.adam import first_not_finite
+from minirlhf.errors import InputError, NotFiniteError
 from minirlhf.gpt import GPTConfig, Params, param_shapes
 from minirlhf.tokenizer import Tokenizer
 
 FORMAT = "minirlhf checkpoint 1"
+RUN = "resume file of a "  # what a resume file holds; a model file holds the kind alone
 
 
 class Model(NamedTuple):
@@ -43,11 +45,14 @@ def write_arrays(path, arrays, meta):
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     text = json.dumps({"format": FORMAT, **meta}, ensure_ascii=False, sort_keys=True)
-    with open(temporary, "wb") as file:
-        np.savez(file, meta=np.frombuffer(text.encode("utf-8"), np.uint8), **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, meta=np.frombuffer(text.encode("utf-8"), np.uint8), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)  # it is still there only if something went wrong
 
 
 def read_arrays(path):
@@ -61,7 +66,7 @@ def read_arrays(path):
         meta = json.loads(arrays.pop("meta").tobytes().decode("utf-8"))
         known = meta["format"] == FORMAT
     except (ValueError, KeyError, TypeError, EOFError, OSError, AttributeError,
-            NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+            RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
             f"{path}: not a minirlhf checkpoint, or cut short ({type(error).__name__})"
         ) from None
@@ -74,7 +79,8 @@ def read_arrays(path):
 
 
 def save_model(path, kind, params, config, tokenizer, extra=None):
-    """One model with all that is needed to use it."""
+    """One model with all that is needed to use it.  Raises NotFiniteError rather than save NaN."""
+    refuse_not_finite(params, path, "of the trained model")
     arrays = {name: vars(params)[name] for name in params.shapes}
     meta = {"kind": kind, "config": asdict(config), "vocab": tokenizer.vocab, "extra": extra or {}}
     write_arrays(path, arrays, meta)
@@ -88,40 +94,57 @@ def load_model(path, kind):
         raise InputError(f"{path}: holds a {found}, expected a {kind}")
     try:
         config = GPTConfig(**meta["config"])
-        tokenizer = Tokenizer(meta["vocab"])
+        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd"):
+            if type(getattr(config, name)) is not int:
+                raise TypeError(f"{name} {getattr(config, name)} is not a whole number")
+        tokenizer = Tokenizer("".join(meta["vocab"]))
+        extra = dict(meta.get("extra", {}))
     except (TypeError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: bad config or vocabulary: {error}") from None
+        raise InputError(f"{path}: bad config, vocabulary or extra: {error}") from None
     if config.vocab_size != len(tokenizer):
         raise InputError(
             f"{path}: vocab_size {config.vocab_size}, but the vocabulary has {len(tokenizer)} ids"
         )
-    params = Params(param_shapes(config, scalar_head="head_w" in arrays))
-    fill(params, arrays, "", path)
-    return Model(kind, params, config, tokenizer, meta.get("extra", {}))
+    shapes = param_shapes(config, scalar_head=kind != "language model")
+    check_tensors(arrays, shapes, path)
+    params = Params({name: arrays[name].shape for name in shapes})
+    for name in shapes:
+        vars(params)[name][...] = arrays[name]
+    return Model(kind, params, config, tokenizer, extra)
 
 
-def fill(params, arrays, prefix, path):
-    """Copy arrays[prefix + name] into every tensor of params; check names, shapes and values."""
-    for name, shape in params.shapes.items():
-        if prefix + name not in arrays:
-            raise InputError(f"{path}: tensor {prefix + name!r} is missing")
-        array = arrays[prefix + name]
+def check_tensors(arrays, shapes, path):
+    """{name: array} and {name: shape} -> InputError unless names, shapes and values fit."""
+    for name in sorted(shapes.keys() ^ arrays.keys()):
+        raise InputError(f"{path}: tensor {name!r} is {'missing' if name in shapes else 'unknown'}")
+    for name, shape in shapes.items():
+        array = arrays[name]
         if array.shape != shape or array.dtype != np.float32:
             raise InputError(
-                f"{path}: tensor {prefix + name!r} is {array.shape} {array.dtype}, "
+                f"{path}: tensor {name!r} is {array.shape} {array.dtype}, "
                 f"expected {shape} float32"
             )
         if not np.isfinite(array).all():
-            raise InputError(f"{path}: tensor {prefix + name!r} holds NaN or infinity")
-        vars(params)[name][...] = array
+            raise InputError(f"{path}: tensor {name!r} holds NaN or infinity")
+
+
+def refuse_not_finite(params, path, when):
+    """Nothing that holds NaN or infinity is ever saved."""
+    if not np.isfinite(params.flat).all():
+        name = first_not_finite(params)
+        raise NotFiniteError(f"{path}: not written, tensor {name!r} {when} is not finite")
 
 
 # ---- training runs --------------------------------------------------------------------------
 
 
-def fingerprint(examples):
-    """list of Example (or of lists) -> a number that changes when the data change."""
-    return zlib.crc32(json.dumps(examples).encode("utf-8"))
+def fingerprint(examples, *frozen):
+    """list of Example (or of lists), Params of models that stay as they are -> a number that
+    changes when any of them changes."""
+    number = zlib.crc32(json.dumps(examples).encode("utf-8"))
+    for params in frozen:
+        number = zlib.crc32(params.flat, number)
+    return number
 
 
 def save_run(path, kind, settings, data, models, adams, progress, rng=None):
@@ -133,11 +156,13 @@ def save_run(path, kind, settings, data, models, adams, progress, rng=None):
     """
     arrays, steps = {}, {}
     for name, params in models.items():
+        done = len(progress.get("history", ()))
+        refuse_not_finite(params, path, f"of the {name.replace('_', ' ')} after step {done}")
         arrays[f"{name}.flat"] = params.flat
     for name, adam in adams.items():
         arrays[f"{name}.m"], arrays[f"{name}.v"] = adam.m, adam.v
         steps[name] = adam.step
-    meta = {"kind": kind, "settings": asdict(settings), "data": data}
+    meta = {"kind": RUN + kind, "settings": asdict(settings), "data": data}
     meta |= {"adam_steps": steps, "progress": progress}
     if rng is not None:
         meta["rng"] = rng.bit_generator.state
@@ -150,10 +175,13 @@ def load_run(path, kind, settings, data, models, adams, rng=None):
     Raises InputError if the file belongs to another kind of run, to other settings or other data.
     """
     arrays, meta = read_arrays(path)
-    if meta.get("kind") != kind:
-        raise InputError(f"{path}: holds a run of {meta.get('kind')!r}, expected {kind!r}")
+    if meta.get("kind") != RUN + kind:
+        raise InputError(f"{path}: holds a {meta.get('kind')}, expected a {RUN + kind}")
+    for name in ("settings", "data", "adam_steps", "progress") + (("rng",) if rng else ()):
+        if name not in meta:
+            raise InputError(f"{path}: {name!r} is missing")
     if meta["data"] != data:
-        raise InputError(f"{path}: the run was started with other data than these")
+        raise InputError(f"{path}: the run was started with other data, seed or models than these")
     for name, value in json.loads(json.dumps(asdict(settings))).items():
         kept = meta["settings"].get(name)
         if kept != value:

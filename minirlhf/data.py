@@ -106,22 +106,16 @@ def make_batch(examples, response_only):
     return tokens[:, :-1], tokens[:, 1:], mask
 
 
-def length_bucketed_order(lengths, batch_size, steps, rng):
-    """Which examples make up each batch: (steps, batch_size) indices into `lengths`.
+def shuffled_order(n_examples, batch_size, steps, rng):
+    """Which examples make up each batch: (steps, batch_size) indices, pass after pass, shuffled.
 
-    Passes over the data in random order; within a stretch of 16 batches, texts of similar length
-    share a batch.  Padding costs time, and this leaves little of it (a step is 1.3x faster).
+    Sorting by length would save 10 % of the time in padding, but then a batch holds one kind of
+    question, and the loss after 1,200 steps is 2 % worse.
     """
     needed = steps * batch_size
-    lengths = np.asarray(lengths)
-    passes = -(-needed // len(lengths))
-    order = np.concatenate([rng.permutation(len(lengths)) for _ in range(passes)])[:needed]
-    batches = []
-    for start in range(0, needed, 16 * batch_size):
-        stretch = order[start : start + 16 * batch_size]
-        stretch = stretch[np.argsort(lengths[stretch], kind="stable")].reshape(-1, batch_size)
-        batches.append(rng.permutation(stretch))
-    return np.concatenate(batches)  # (steps, batch_size)
+    passes = -(-needed // n_examples)
+    order = np.concatenate([rng.permutation(n_examples) for _ in range(passes)])  # (n, )
+    return order[:needed].reshape(steps, batch_size)
 
 
 # ---- files ----------------------------------------------------------------------------------
@@ -131,16 +125,18 @@ def read_text(path):
     """Path -> str.  Raises InputError if the file is missing, not UTF-8 or empty."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8").removeprefix("\ufeff")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: byte {error.start} is not UTF-8 text") from None
+        line = error.object[: error.start].count(b"\n") + 1
+        byte = error.object[error.start]
+        raise InputError(f"{path}, line {line}: byte {byte:#04x} is not UTF-8 text") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     if not text.strip():
         raise InputError(f"{path}: the file is empty")
-    return text.removeprefix("\ufeff")
+    return text
 
 
 def write_text(path, text):
@@ -148,9 +144,12 @@ def write_text(path, text):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)  # it is still there only if something went wrong
 
 
 def read_jsonl(path, fields):
@@ -161,10 +160,10 @@ def read_jsonl(path, fields):
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"{path}, line {number}: not JSON ({error.msg}): {line[:60]!r}"
-            ) from None
+            json.dumps(row, ensure_ascii=False).encode("utf-8")  # fails on half a surrogate pair
+        except (ValueError, RecursionError) as error:
+            reason = getattr(error, "msg", error)
+            raise InputError(f"{path}, line {number}: not JSON ({reason}): {line[:60]!r}") from None
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {number}: expected an object, got {line[:60]!r}")
         for name, kind in fields.items():
@@ -185,11 +184,17 @@ def write_jsonl(path, rows):
 
 
 def read_corpus(path):
-    """-> list of texts.  `.jsonl`: field "text".  Else plain text: documents end at a blank line."""
+    """-> list of texts.  `.jsonl`: field "text".  Else plain text with blank lines between."""
     if Path(path).suffix == ".jsonl":
         return [row["text"] for _, row in read_jsonl(path, {"text": str})]
     blocks = read_text(path).replace("\r\n", "\n").split("\n\n")
     return [block.strip("\n") for block in blocks if block.strip()]
+
+
+def without_separator(text):
+    """A completion -> the response.  Ours open with the separator and are else left as they are;
+    foreign ones lose the whitespace around them."""
+    return text.removeprefix(SEPARATOR) if text.startswith(SEPARATOR) else text.strip()
 
 
 def read_demonstrations(path):
@@ -198,7 +203,7 @@ def read_demonstrations(path):
     for number, row in rows:
         if not row["completion"].strip():
             raise InputError(f"{path}, line {number}: the completion is empty")
-    return [(row["prompt"].rstrip(), row["completion"].strip()) for _, row in rows]
+    return [(row["prompt"].rstrip(), without_separator(row["completion"])) for _, row in rows]
 
 
 def read_prompts(path, split=None):
@@ -225,12 +230,23 @@ def read_rankings(path):
         for rank in ranks:
             if type(rank) is not int:  # bool would pass isinstance
                 raise InputError(f"{where}: rank {rank!r} is not a whole number")
-        if set(ranks) != set(range(1, max(ranks) + 1)):
+        if sorted(set(ranks)) != list(range(1, len(set(ranks)) + 1)):
             raise InputError(f"{where}: ranks {ranks} should count 1, 2, .. without a gap")
         models = row.get("models", ["unknown"] * len(responses))
-        annotator = row.get("annotator", "unknown")
+        names = [name for name in models if isinstance(name, str)] if type(models) is list else []
+        if len(names) != len(responses):
+            raise InputError(f"{where}: models {models!r} should be {len(responses)} names")
+        annotator = optional_text(row, "annotator", "unknown", where)
         rankings.append(Ranking(row["prompt"].rstrip(), responses, ranks, models, annotator))
     return rankings
+
+
+def optional_text(row, name, default, where):
+    """row[name], or `default` if there is none.  Raises InputError if it is not a text."""
+    text = row.get(name, default)
+    if not isinstance(text, str):
+        raise InputError(f"{where}: field {name!r} should be str, got {text!r}")
+    return text
 
 
 def write_rankings(path, rankings):
@@ -245,13 +261,12 @@ def read_preferences(path):
     """
     rankings = []
     for number, row in read_jsonl(path, {"chosen": str, "rejected": str}):
-        chosen, rejected = row["chosen"].strip(), row["rejected"].strip()
-        prompt = row.get("prompt", "")
-        if not isinstance(prompt, str):
-            raise InputError(f"{path}, line {number}: field 'prompt' should be str, got {prompt!r}")
+        where = f"{path}, line {number}"
+        chosen, rejected = without_separator(row["chosen"]), without_separator(row["rejected"])
+        prompt = optional_text(row, "prompt", "", where)
         if chosen == rejected:
-            raise InputError(f"{path}, line {number}: chosen and rejected are both {chosen!r}")
-        annotator = row.get("annotator", "unknown")
+            raise InputError(f"{where}: chosen and rejected are both {chosen!r}")
+        annotator = optional_text(row, "annotator", "unknown", where)
         rankings.append(
             Ranking(prompt.rstrip(), [chosen, rejected], [1, 2], ["unknown"] * 2, annotator)
         )

@@ -18,6 +18,8 @@ from minirlhf.data import (
     read_demonstrations,
     read_jsonl,
     read_rankings,
+    write_preferences,
+    write_rankings,
     write_text,
 )
 from minirlhf.gpt import gpt_forward
@@ -29,8 +31,11 @@ from minirlhf.pipeline import (
     PPO,
     PRETRAIN,
     RANKINGS,
+    RANKINGS_AGAIN,
     REWARD,
+    REWARD_AGAIN,
     REWARD_MODEL,
+    ROUNDS,
     SFT,
     VALUE_MODEL,
     answer_in_numbers,
@@ -118,7 +123,7 @@ def train_everything(world, lang, seed, out, progress, resume, teller, pretrain_
         corpus = DATA / lang / "corpus.txt"
         wrap = progress("pretrain")
         pretrained, _ = run_pretrain(corpus, out, seed, pretrain_settings, progress=wrap)
-    history = read_log(out / "pretrain.jsonl")
+    history = read_log(out / "pretrained.jsonl")
     entropy = pretrained.extra["corpus_entropy"]
     teller.lap("pretrain")
     say(f"Pretrained on the corpus: {history[-1]['held_out_loss']:.3f} nats per character on texts "
@@ -138,36 +143,66 @@ def train_everything(world, lang, seed, out, progress, resume, teller, pretrain_
         f"用 {len(demonstrations)} 条人写的纠正微调 {SFT.steps} 步：这些回答的损失 "
         f"{before:.3f} -> {after:.3f} nat/字。")
 
-    title("2", "A reward model", "奖励模型", teller)
     versions = {"pretrained": pretrained, "sft": sft}
-    rankings = rankings_of(world, versions, out, seed, RANKINGS, "train", resume)
-    held_out = rankings_of(world, versions, out, seed, HELD_OUT_RANKINGS, "held_out", resume)
-    teller.lap("rank")
-    reward_model = done(resume, out / "reward_model.npz", REWARD_MODEL)
-    if reward_model is None:
-        reward_model, _ = run_reward(sft, rankings, out, seed, REWARD, progress("reward"))
-    teller.lap("reward")
-    tell_rankings(world, rankings, held_out, reward_model, teller)
+    held_out = rankings_of(world, versions, out, seed, HELD_OUT_RANKINGS, "held_out", 0, resume)
+    policy, value_model, reward_model, rankings, ppo_history = sft, None, None, [], []
+    for number in range(1, ROUNDS + 1):
+        ending = "" if number == ROUNDS else f"_{number}"  # files of the last round have no number
+        title("2", "A reward model", "奖励模型", teller, number)
+        if number > 1:
+            versions = {f"ppo_{number - 1}": policy, "sft": sft}
+        count = RANKINGS if number == 1 else RANKINGS_AGAIN
+        new = rankings_of(world, versions, out, seed, count, "train", number, resume)
+        rng = stage_rng(seed, "rank", 100 + number)
+        again = [rankings[i] for i in rng.permutation(len(rankings))[: len(new)]]
+        rankings = rankings + new
+        teller.lap("rank")
+        last, name = reward_model, f"reward_model{ending}"
+        reward_model = done(resume, out / f"{name}.npz", REWARD_MODEL)
+        if reward_model is None:
+            settings = REWARD if number == 1 else REWARD_AGAIN
+            reward_model, _ = run_reward(
+                sft, new + again, out, seed, settings, progress("reward"),
+                number=number, previous=last, name=name,
+            )  # fmt: skip
+        teller.lap("reward")
+        tell_rankings(world, new, held_out, reward_model, teller)
 
-    title("3", "PPO", "PPO", teller)
-    policy = done(resume, out / "ppo.npz", LANGUAGE_MODEL)
-    value_model = done(resume, out / "value_model.npz", VALUE_MODEL)
-    if policy is None or value_model is None:
-        policy, value_model, _ = run_ppo(
-            sft, reward_model, world.questions("train"), out, seed, ppo, world, progress("ppo")
-        )
-    ppo_history = read_log(out / "ppo.jsonl")
-    teller.lap("ppo")
-    tell_ppo(ppo_history, teller)
+        title("3", "PPO", "PPO", teller, number)
+        last, last_values, name = policy, value_model, f"ppo{ending}"
+        policy = done(resume, out / f"{name}.npz", LANGUAGE_MODEL)
+        value_model = done(resume, out / f"{name}.value_model.npz", VALUE_MODEL)
+        if policy is None or value_model is None:
+            policy, value_model, _ = run_ppo(
+                sft, reward_model, world.questions("train"), out, seed, ppo, world,
+                progress("ppo"), number, last, last_values, name,
+            )  # fmt: skip
+        rows = read_log(out / f"{name}.jsonl")
+        for row in rows:
+            ppo_history.append(row | {"iteration": len(ppo_history), "round": number})
+        teller.lap("ppo")
+        tell_ppo(ppo_history[-len(rows) :], teller)
+    write_rankings(out / "rankings.jsonl", rankings)
+    write_preferences(out / "preferences.jsonl", rankings)
     models = {
         "pretrained": pretrained, "sft": sft, "reward_model": reward_model,
         "value_model": value_model, "ppo": policy,
     }  # fmt: skip
     histories = {
-        "pretrain": history, "ppo": ppo_history, "reward": read_log(out / "reward.jsonl"),
+        "pretrain": history, "ppo": ppo_history, "reward": reward_history(out),
         "rankings": rankings, "held_out": held_out,
     }  # fmt: skip
     return models, histories
+
+
+def reward_history(out):
+    """The training steps of the reward model in all rounds, one after the other."""
+    rows = []
+    for number in range(1, ROUNDS + 1):
+        ending = "" if number == ROUNDS else f"_{number}"
+        for row in read_log(out / f"reward_model{ending}.jsonl"):
+            rows.append(row | {"step": len(rows)})
+    return rows
 
 
 def demonstration_loss(pretrained, sft, demonstrations):
@@ -185,12 +220,12 @@ def done(resume, path, kind):
     return load_model(path, kind) if resume and path.exists() else None
 
 
-def rankings_of(world, models, out, seed, count, split, resume):
+def rankings_of(world, models, out, seed, count, split, number, resume):
     """run_rank, or its file if we resume."""
-    path = out / ("rankings.jsonl" if split == "train" else "rankings_held_out.jsonl")
-    if resume and path.exists():
-        return read_rankings(path)
-    return run_rank(world, models, out, seed, count, split)
+    name = f"rankings_{number}" if split == "train" else "rankings_held_out"
+    if resume and (out / f"{name}.jsonl").exists():
+        return read_rankings(out / f"{name}.jsonl")
+    return run_rank(world, models, out, seed, count, split, number=number)
 
 
 def read_log(path):
@@ -200,8 +235,11 @@ def read_log(path):
 # ---- telling --------------------------------------------------------------------------------
 
 
-def title(step, english, chinese, teller):
-    teller.say(f"\n== Step {step}: {english} ==", f"\n== 第 {step} 步：{chinese} ==")
+def title(step, english, chinese, teller, number=0):
+    turn, turn_zh = "", ""
+    if number:
+        turn, turn_zh = f", round {number} of {ROUNDS}", f"（第 {number} 轮，共 {ROUNDS} 轮）"
+    teller.say(f"\n== Step {step}: {english}{turn} ==", f"\n== 第 {step} 步：{chinese}{turn_zh} ==")
 
 
 def tally(world, model, seed):
@@ -236,11 +274,11 @@ def tell_rankings(world, rankings, held_out, reward_model, teller):
                    f"  {shown.ranks[i]}.  {text:<20} （{model}；奖励模型 {scores[i]:+.2f}）")
     accuracy = reward_accuracy(reward_model, held_out, world)
     teller.say(
-        f"{len(rankings)} rankings by simulated annotators. The reward model orders pairs "
+        f"{len(rankings)} new rankings by simulated annotators. The reward model orders pairs "
         f"of answers to questions\nit has never seen like the gold judge in "
         f"{accuracy['gold']:.1%}, like the noisy labels in {accuracy['labels']:.1%} "
         f"(the gold judge itself: {accuracy['ceiling']:.1%}).",
-        f"共 {len(rankings)} 个模拟标注员的排序。对从未见过的问题，奖励模型与金标准一致 "
+        f"新增 {len(rankings)} 个模拟标注员的排序。对从未见过的问题，奖励模型与金标准一致 "
         f"{accuracy['gold']:.1%}，\n与有噪声的标注一致 {accuracy['labels']:.1%}"
         f"（金标准本身：{accuracy['ceiling']:.1%}）。")
 

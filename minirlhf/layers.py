@@ -104,7 +104,9 @@ def layernorm_backward(dy, cache):
     # its component along xhat: a row can be shifted or scaled without changing y.
     mean_dxhat = dxhat @ np.full((C, 1), 1 / C, dy.dtype)  # (B*T, 1)
     mean_dxhat_xhat = np.einsum("nc,nc->n", dxhat, xhat)[:, None] / C  # (B*T, 1)
-    dx = rstd * (dxhat - mean_dxhat - xhat * mean_dxhat_xhat)  # (B*T, C)
+    dx = dxhat - mean_dxhat  # (B*T, C)
+    dx -= xhat * mean_dxhat_xhat
+    dx *= rstd
     return dx.reshape(dy.shape), dgain, dbias
 
 
@@ -112,24 +114,28 @@ def layernorm_backward(dy, cache):
 
 
 def gelu_forward(x):
-    """GELU, tanh form of GPT-2: x * 0.5 * (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3).
+    """GELU, tanh form of GPT-2.  x (..., C) -> y, cache.
 
-    x (..., C) -> y, cache.  Written as x * sigmoid(2u), which is the same function: exp is
-    cheaper than tanh.  Products, not x**3: powers of float arrays are 20x slower.
+    y = x * gate, gate = 0.5 (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3).
+    Products, not x**3: powers of float arrays are 20x slower.
     """
-    minus_2u = (x * x * (-2 * GELU_SCALE * GELU_CUBIC) - 2 * GELU_SCALE) * x
-    # exp may overflow to inf for x < -8; sigmoid is then exactly 0, as it should be
-    with np.errstate(over="ignore"):
-        sigmoid = 1 / (1 + np.exp(minus_2u))
-    return x * sigmoid, (x, sigmoid)
+    u = (x * x * (GELU_SCALE * GELU_CUBIC) + GELU_SCALE) * x  # (..., C)
+    gate = np.tanh(u, out=u)  # in place, here and below: 1.2x faster forward, 1.3x backward
+    gate *= 0.5
+    gate += 0.5
+    return x * gate, (x, gate)
 
 
 def gelu_backward(dy, cache):
     """dy (..., C) -> dx (..., C)."""
-    x, sigmoid = cache
-    # y = x s(2u):  dy/dx = s + x s (1 - s) 2 du/dx,  du/dx = sqrt(2/pi) (1 + 3 * 0.044715 x^2)
-    du = GELU_SCALE * (1 + 3 * GELU_CUBIC * x * x)
-    return dy * sigmoid * (1 + 2 * x * (1 - sigmoid) * du)
+    x, gate = cache
+    # dy/dx = gate + x dgate/du du/dx = gate (1 + (1 - gate) 2 x du/dx)
+    dx = (x * x * (6 * GELU_SCALE * GELU_CUBIC) + 2 * GELU_SCALE) * x  # 2 x du/dx
+    dx *= 1 - gate
+    dx += 1
+    dx *= gate
+    dx *= dy
+    return dx
 
 
 # ---- attention ------------------------------------------------------------------------------
@@ -150,7 +156,9 @@ def attention_forward(qkv, n_head):
     B, T, C3 = qkv.shape
     D = C3 // 3 // n_head
     q, k, v = qkv.reshape(B, T, 3, n_head, D).transpose(2, 0, 3, 1, 4)  # each (B, H, T, D)
-    scores = q @ k.swapaxes(-1, -2) * D**-0.5  # (B, H, T, T)
+    # .copy(): a product with the transposed view takes 1.2x as long, copy included
+    scores = q @ k.swapaxes(-1, -2).copy()  # (B, H, T, T)
+    scores *= D**-0.5
     future = np.triu(np.full((T, T), -np.inf, scores.dtype), 1)  # (T, T)  0 on and below diagonal
     scores += future
     probs = softmax(scores)  # (B, H, T, T)
@@ -165,12 +173,13 @@ def attention_backward(dy, cache):
     dy = dy.reshape(B, T, H, D).swapaxes(1, 2)  # (B, H, T, D)
     dqkv = np.empty((B, T, 3, H, D), dy.dtype)
     dq, dk, dv = dqkv.transpose(2, 0, 3, 1, 4)  # views into dqkv, each (B, H, T, D)
-    dv[...] = probs.swapaxes(-1, -2) @ dy
-    dprobs = dy @ v.swapaxes(-1, -2)  # (B, H, T, T)
+    # out=dv saves the copy of `dv[...] = ...`: with dq and dk, 1.2x faster
+    np.matmul(probs.swapaxes(-1, -2), dy, out=dv)
+    dprobs = dy @ v.swapaxes(-1, -2).copy()  # (B, H, T, T)
     dscores = softmax_backward(dprobs, probs)  # (B, H, T, T)
     dscores *= D**-0.5
-    dq[...] = dscores @ k
-    dk[...] = dscores.swapaxes(-1, -2) @ q
+    np.matmul(dscores, k, out=dq)
+    np.matmul(dscores.swapaxes(-1, -2), q, out=dk)
     return dqkv.reshape(B, T, 3 * H * D)
 
 
@@ -179,9 +188,17 @@ def attention_backward(dy, cache):
 
 def softmax(x):
     """x (..., N) -> probabilities (..., N) that sum to 1.  -inf becomes exactly 0."""
-    probs = x - x.max(axis=-1, keepdims=True)  # the shift cancels; without it exp overflows
-    np.exp(probs, out=probs)
-    probs /= probs @ np.ones((x.shape[-1], 1), x.dtype)  # the row sum, 3x faster than .sum(-1)
+    ones = np.ones((x.shape[-1], 1), x.dtype)
+    with np.errstate(over="ignore"):
+        probs = np.exp(x)
+    total = probs @ ones  # (..., 1)  the row sum, 3x faster than .sum(-1)
+    # Shifting a row by its maximum cancels, and takes longer than all the rest (2.2x).  So only
+    # those rows are shifted whose sum says that exp came near the end of its range.
+    wild = ~((total > 1e-20) & (total < 1e20))[..., 0]  # (...)
+    if wild.any():
+        probs[wild] = np.exp(x[wild] - x[wild].max(axis=-1, keepdims=True))
+        total[wild] = probs[wild] @ ones
+    probs /= total
     return probs
 
 
@@ -195,7 +212,8 @@ def softmax_backward(dprobs, probs):
 def log_softmax(logits):
     """logits (..., V) -> log-probabilities (..., V), in nats."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    shifted -= np.log(np.exp(shifted) @ np.ones((logits.shape[-1], 1), logits.dtype))
+    return shifted
 
 
 def token_logprobs_forward(logits, targets):

@@ -20,7 +20,6 @@ from minirlhf.data import (
     encode_prompt,
     read_corpus,
     write_jsonl,
-    write_preferences,
     write_rankings,
 )
 from minirlhf.errors import InputError
@@ -67,15 +66,17 @@ class Size:
     n_embd: int = 64
 
 
-PRETRAIN = LanguageModelSettings(steps=2000, batch_size=16, learning_rate=4e-3)
+PRETRAIN = LanguageModelSettings(steps=2000, batch_size=16, learning_rate=5e-3)
 # deliberately little: it should leave something for people to rank (rufus: 40-70 % natural)
 SFT = LanguageModelSettings(
-    response_only=True, steps=6, batch_size=8, learning_rate=1e-3, warmup=1, schedule="linear"
+    response_only=True, steps=24, batch_size=8, learning_rate=2e-4, warmup=6, schedule="linear"
 )
 REWARD = RewardModelSettings(batch_size=8)
-PPO = PPOSettings(iterations=40, ppo_epochs=4, learning_rate=1e-3)
+REWARD_AGAIN = RewardModelSettings(batch_size=8, epochs=2)  # goes on from the last round
+PPO = PPOSettings(iterations=30, ppo_epochs=4, learning_rate=5e-4, clip_range=0.1)
 DEMONSTRATIONS = 24
-RANKINGS, HELD_OUT_RANKINGS, ANSWERS = 600, 240, 4
+RANKINGS, RANKINGS_AGAIN, HELD_OUT_RANKINGS, ANSWERS = 600, 200, 240, 4
+ROUNDS = 3  # times that people rank, the reward model learns and the policy practises
 
 
 def stage_rng(seed, stage, number=1):
@@ -219,11 +220,12 @@ class GoldWatch:
 def build_language_model(texts, size, rng):
     """list of texts -> a Model with random weights, fitted to their characters and lengths."""
     tokenizer = build_tokenizer(texts + ["\n"])
-    longest_answer = max(len(text.split("\n", 1)[-1]) for text in texts)
-    longest = max(map(len, texts))
-    limit = longest_answer + 2  # EOS, and one character to overshoot
+    parts = [text.split("\n", 1) for text in texts if "\n" in text] or [("", t) for t in texts]
+    longest_prompt = max(len(prompt) for prompt, _ in parts)
+    limit = max(len(answer) for _, answer in parts) + 2  # EOS, and one character to overshoot
+    block_size = max(max(map(len, texts)) + 2, longest_prompt + 2 + limit)  # BOS, \n or EOS
     config = GPTConfig(
-        vocab_size=len(tokenizer), block_size=longest + 3,
+        vocab_size=len(tokenizer), block_size=block_size,
         n_layer=size.n_layer, n_head=size.n_head, n_embd=size.n_embd,
     )  # fmt: skip
     params = init_params(config, rng)
@@ -252,7 +254,7 @@ def corpus_figures(examples, vocab_size):
 def run_pretrain(
     corpus_path, out, seed, settings=PRETRAIN, size=Size(), progress=iter, more_texts=()
 ):
-    """Pretrain a model on a corpus -> Model, history.  Writes out/pretrained.npz, pretrain.jsonl.
+    """Pretrain a model on a corpus -> Model, history.  Writes out/pretrained.npz, .jsonl.
 
     more_texts: texts that it will be shown later; they widen its vocabulary and its length.
     """
@@ -263,13 +265,13 @@ def run_pretrain(
     n_held_out = min(HELD_OUT_TEXTS, len(examples) // 10)
     history = train_language_model(
         model.params, model.config, examples[n_held_out:], settings, rng,
-        examples[:n_held_out], out / "pretrain.resume.npz", progress,
+        examples[:n_held_out], out / "pretrained.resume.npz", progress,
     )  # fmt: skip
     entropies = corpus_figures(examples, model.config.vocab_size)
     model = model._replace(
         extra=model.extra | {"corpus_entropy": entropies, "documents": len(texts)}
     )
-    return finish(model, out, "pretrained", "pretrain", history), history
+    return finish(model, out, "pretrained", history), history
 
 
 def run_sft(model, demonstrations, out, seed, settings=SFT, progress=iter, where="demonstrations"):
@@ -289,16 +291,16 @@ def run_sft(model, demonstrations, out, seed, settings=SFT, progress=iter, where
         params, model.config, examples, settings, stage_rng(seed, "sft"),
         (), out / "sft.resume.npz", progress,
     )  # fmt: skip
-    return finish(model._replace(params=params), out, "sft", "sft", history), history
+    return finish(model._replace(params=params), out, "sft", history), history
 
 
-def finish(model, out, name, log, history):
-    """Write out/NAME.npz and out/LOG.jsonl; the resume file has done its duty."""
+def finish(model, out, name, history):
+    """Write out/NAME.npz and out/NAME.jsonl; the resume file has done its duty."""
+    write_jsonl(out / f"{name}.jsonl", history)
     save_model(
         out / f"{name}.npz", model.kind, model.params, model.config, model.tokenizer, model.extra
     )
-    write_jsonl(out / f"{log}.jsonl", history)
-    (out / f"{log}.resume.npz").unlink(missing_ok=True)
+    (out / f"{name}.resume.npz").unlink(missing_ok=True)
     return model
 
 
@@ -344,43 +346,45 @@ def rank_answers(world, collected, annotators, rng):
     return rankings
 
 
-def run_rank(world, models, out, seed, count=RANKINGS, split="train", k=ANSWERS):
+def run_rank(world, models, out, seed, count=RANKINGS, split="train", k=ANSWERS, number=1):
     """Collect and rank answers to the questions of a split -> list of Ranking.
 
-    Writes out/rankings.jsonl and the same as pairs, out/preferences.jsonl; or, for the questions
-    that neither step 2 nor step 3 trains on, out/rankings_held_out.jsonl.
+    number: which round.  Writes out/rankings_NUMBER.jsonl; or, for the questions that neither
+    step 2 nor step 3 trains on, out/rankings_held_out.jsonl.
     """
-    rng = stage_rng(seed, "rank", 1 if split == "train" else 0)
+    rng = stage_rng(seed, "rank", number if split == "train" else 0)
     questions = world.questions(split)
     prompts = [questions[i % len(questions)] for i in range(count)]
     collected = collect_answers(models, prompts, k, rng)
-    annotators = make_annotators(np.random.default_rng(seed))  # the same people for both splits
+    annotators = make_annotators(np.random.default_rng(seed))  # the same people every time
     rankings = rank_answers(world, collected, annotators, rng)
-    if split == "train":
-        write_preferences(out / "preferences.jsonl", rankings)
-        write_rankings(out / "rankings.jsonl", rankings)
-    else:
-        write_rankings(out / "rankings_held_out.jsonl", rankings)
+    name = f"rankings_{number}" if split == "train" else "rankings_held_out"
+    write_rankings(out / f"{name}.jsonl", rankings)
     return rankings
 
 
 def run_reward(
-    model, rankings, out, seed, settings=REWARD, progress=iter, where="rankings"
-):
-    """Train a reward model that starts from a language model -> Model, history.
+    model, rankings, out, seed, settings=REWARD, progress=iter, where="rankings",
+    number=1, previous=None, name="reward_model",
+):  # fmt: skip
+    """Train a reward model on rankings -> Model, history.
 
-    Scores are then normalised on samples of that language model, on the prompts of the rankings.
-    Writes out/reward_model.npz, out/reward.jsonl.
+    It starts from a language model with a new head, or from `previous`, the reward model of the
+    last round.  Scores are then normalised on samples of the language model, on the prompts of the
+    rankings.  Writes out/NAME.npz, out/NAME.jsonl.
     """
-    rng = stage_rng(seed, "reward")
-    params = with_scalar_head(model.params, model.config, rng)
+    rng = stage_rng(seed, "reward", number)
+    if previous is None:
+        params = with_scalar_head(model.params, model.config, rng)
+    else:
+        params = previous.params.copy()
     encoded = encode_rankings(
         model.tokenizer, rankings, model.config.block_size, where
     )
     if not encoded:
         raise InputError(f"{where}: all answers are tied, nothing can be learned")
     history = train_reward_model(
-        params, model.config, encoded, settings, rng, out / "reward.resume.npz", progress
+        params, model.config, encoded, settings, rng, out / f"{name}.resume.npz", progress
     )
     rows = [ids for ranking in encoded for ids in ranking.rows]
     prompts = sorted({ranking.prompt for ranking in rankings if ranking.prompt})
@@ -389,7 +393,7 @@ def run_reward(
     gain, bias = normalise_scores(params, score_rows(params, model.config, rows))
     extra = model.extra | {"gain": gain, "bias": bias}
     reward_model = Model(REWARD_MODEL, params, model.config, model.tokenizer, extra)
-    return finish(reward_model, out, "reward_model", "reward", history), history
+    return finish(reward_model, out, name, history), history
 
 
 def split_rankings(rankings, seed, share=0.2):
@@ -446,31 +450,37 @@ def reward_accuracy(reward_model, rankings, world=None):
 # ---- step 3 ---------------------------------------------------------------------------------
 
 
-def run_ppo(model, reward_model, prompts, out, seed, settings=PPO, world=None, progress=iter):
-    """PPO from model against reward_model -> policy, value model (Models), history.
+def run_ppo(
+    model, reward_model, prompts, out, seed, settings=PPO, world=None, progress=iter,
+    number=1, start=None, start_values=None, name="ppo",
+):  # fmt: skip
+    """PPO against reward_model -> policy, value model (Models), history.
 
-    model is also the frozen reference.  world: for the gold figures of the history, evaluation
-    only.  Writes out/ppo.npz, out/value_model.npz and the history, out/ppo.jsonl.
+    model is the frozen reference.  The policy starts from it and the value model from the reward
+    model, or from `start` and `start_values`, those of the last round.  world: for the gold
+    figures of the history, evaluation only.
+    Writes out/NAME.npz, out/NAME.value_model.npz and the history, out/NAME.jsonl.
     """
     if model.tokenizer.vocab != reward_model.tokenizer.vocab:
         raise InputError("the policy and the reward model have different vocabularies")
+    start, start_values = start or model, start_values or reward_model
     models = PPOModels(
-        model.params.copy(), model.params, reward_model.params, reward_model.params.copy(),
+        start.params.copy(), model.params, reward_model.params, start_values.params.copy(),
         model.config, reward_model.config,
     )  # fmt: skip
     watch = GoldWatch(world, model.tokenizer) if world is not None else None
     ids = encode_prompts(model, prompts)
     settings = replace(settings, max_new_tokens=model.extra["max_new_tokens"])
-    history = train_ppo(
-        models, ids, settings, stage_rng(seed, "ppo"), watch, out / "ppo.resume.npz", progress
-    )
+    rng = stage_rng(seed, "ppo", number)
+    resume_path = out / f"{name}.resume.npz"
+    history = train_ppo(models, ids, settings, rng, watch, resume_path, progress)
     value_model = reward_model._replace(kind=VALUE_MODEL, params=models.value_model)
     save_model(
-        out / "value_model.npz", VALUE_MODEL, value_model.params, value_model.config,
+        out / f"{name}.value_model.npz", VALUE_MODEL, value_model.params, value_model.config,
         value_model.tokenizer, value_model.extra,
     )  # fmt: skip
     policy = model._replace(params=models.policy)
-    return finish(policy, out, "ppo", "ppo", history), value_model, history
+    return finish(policy, out, name, history), value_model, history
 
 
 def answer_in_numbers(policy, reference, reward_model, value_model, prompt, kl_coef, rng):

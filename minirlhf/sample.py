@@ -14,8 +14,16 @@ from typing import NamedTuple
 import numpy as np
 
 from minirlhf.data import pad_rows
-from minirlhf.gpt import gpt_forward, lm_head_forward
-from minirlhf.layers import gelu_forward, layernorm_forward, linear_forward, log_softmax, softmax
+from minirlhf.gpt import lm_head_forward
+from minirlhf.layers import (
+    attention_forward,
+    embedding_forward,
+    gelu_forward,
+    layernorm_forward,
+    linear_forward,
+    log_softmax,
+    softmax,
+)
 from minirlhf.tokenizer import EOS, PAD
 
 
@@ -54,10 +62,9 @@ def sample(params, config, prompts, max_new_tokens, rng, temperature=1.0):
     all_logprobs = np.zeros((B, end - 1, config.vocab_size), dtype)  # (B, T, V)
     finished = np.zeros(B, bool)
 
-    # read the prompts with the plain forward pass and keep its keys and values
-    hidden, cache = gpt_forward(params, config, tokens[:, : lengths.max()])  # (B, P, C)
-    keys, values = init_kv_cache(config, cache, B, end - 1, dtype)  # each (L, B, H, T, D)
-    hidden = hidden[np.arange(B), lengths - 1]  # (B, C)  the state after each prompt's last token
+    H, D = config.n_head, config.n_embd // config.n_head
+    keys_values = np.zeros((config.n_layer, 2, B, H, end - 1, D), dtype)  # (L, 2, B, H, T, D)
+    hidden = read_prompts(params, config, tokens, lengths, keys_values)  # (B, C)
 
     rows = np.arange(B)  # (R,)  the rows in the cache
     talking = np.ones(B, bool)  # (R,)  those of them that have not said EOS
@@ -66,21 +73,22 @@ def sample(params, config, prompts, max_new_tokens, rng, temperature=1.0):
         logits, _ = lm_head_forward(params, hidden)  # (R, V)
         distribution = log_softmax(logits / temperature)  # (R, V)
         chosen = draw(distribution, uniforms[rows, step])  # (R,)
-        row, position = rows[talking], positions[talking]
-        tokens[row, position] = chosen[talking]
+        row, position, said = rows[talking], positions[talking], chosen[talking]
+        tokens[row, position] = said
         response_mask[row, position - 1] = 1
-        logprobs[row, position - 1] = distribution[talking, chosen[talking]]
+        logprobs[row, position - 1] = distribution[talking, said]
         all_logprobs[row, position - 1] = distribution[talking]
 
-        finished[row] = chosen[talking] == EOS
+        finished[row] = said == EOS
         talking &= chosen != EOS
         if step == max_new_tokens - 1 or not talking.any():
             break
-        if talking.mean() < 0.75:  # shrinking the cache costs a copy, so not at every EOS
+        # shrinking the cache costs a copy, so not at every EOS
+        if talking.sum() < 0.75 * len(talking):
             rows, chosen, positions = rows[talking], chosen[talking], positions[talking]
-            keys, values = keys[:, talking], values[:, talking]
+            keys_values = keys_values[:, :, talking]
             talking = np.ones(len(rows), bool)
-        hidden = decode_step(params, config, chosen, positions, keys, values)  # (R, C)
+        hidden = decode_step(params, config, chosen, positions, keys_values)  # (R, C)
 
     T = int(response_mask.any(axis=0).nonzero()[0][-1]) + 1  # the longest row
     return Samples(
@@ -94,46 +102,62 @@ def draw(distribution, uniforms):
     return (cdf <= uniforms[:, None] * cdf[:, -1:]).sum(axis=-1)
 
 
-def init_kv_cache(config, cache, B, T, dtype):
-    """Keys and values of the prompts, with room up to T positions -> two (L, B, H, T, D)."""
-    H, D = config.n_head, config.n_embd // config.n_head
-    keys = np.zeros((config.n_layer, B, H, T, D), dtype)
-    values = np.zeros((config.n_layer, B, H, T, D), dtype)
+def read_prompts(params, config, tokens, lengths, keys_values):
+    """tokens (B, T+1), prompts of lengths (B,) -> hidden (B, C) after each prompt's last token.
+
+    gpt_forward that writes keys and values into keys_values (L, 2, B, H, T, D).
+    """
+    p = params
+    B, P = len(tokens), int(lengths.max())
+    x, _ = embedding_forward(tokens[:, :P], p.wte, p.wpe)  # (B, P, C)
     for l in range(config.n_layer):
-        attention = cache.blocks[l].attention
+        h, _ = layernorm_forward(x, p.ln1_g[l], p.ln1_b[l])
+        h, _ = linear_forward(h, p.qkv_w[l], p.qkv_b[l])  # (B, P, 3C)
+        h, attention = attention_forward(h, config.n_head)  # (B, P, C)
         # what lies behind a short prompt's end is overwritten before anyone looks at it
-        keys[l, :, :, : attention.k.shape[2]] = attention.k
-        values[l, :, :, : attention.v.shape[2]] = attention.v
-    return keys, values
+        keys, values = keys_values[l]  # each (B, H, T, D)
+        keys[:, :, :P], values[:, :, :P] = attention.k, attention.v
+        if l == config.n_layer - 1:  # from here on only the last token is read: 1.3x faster
+            x, h = x[np.arange(B), lengths - 1], h[np.arange(B), lengths - 1]  # each (B, C)
+        x = finish_block(params, l, x, h)
+    hidden, _ = layernorm_forward(x, p.lnf_g, p.lnf_b)  # (B, C)
+    return hidden
 
 
-def decode_step(params, config, ids, positions, keys, values):
+def finish_block(params, l, x, h):
+    """The second half of block l: x (..., C) and what attention found, h (..., C) -> x (..., C)."""
+    p = params
+    h, _ = linear_forward(h, p.proj_w[l], p.proj_b[l])
+    x = x + h
+    h, _ = layernorm_forward(x, p.ln2_g[l], p.ln2_b[l])
+    h, _ = linear_forward(h, p.fc_w[l], p.fc_b[l])  # (..., 4C)
+    h, _ = gelu_forward(h)
+    h, _ = linear_forward(h, p.out_w[l], p.out_b[l])
+    return x + h
+
+
+def decode_step(params, config, ids, positions, keys_values):
     """One token further for R rows.  ids (R,), positions (R,) -> hidden (R, C).
 
-    gpt_forward for a single position per row; the past comes from keys and values
-    (L, R, H, T, D), which get the new position written in place.
+    gpt_forward for a single position per row; the past comes from keys_values
+    (L, 2, R, H, T, D), which gets the new position written in place.
     """
     p = params
     R, H, D = len(ids), config.n_head, config.n_embd // config.n_head
     T = int(positions.max()) + 1
     future = np.where(np.arange(T) > positions[:, None], -np.inf, 0)  # (R, T)
-    future = future.astype(p.flat.dtype)[:, None, None, :]  # (R, 1, 1, T)
+    future = future.astype(p.flat.dtype)[:, None]  # (R, 1, T)
     x = p.wte[ids] + p.wpe[positions]  # (R, C)
     for l in range(config.n_layer):
         h, _ = layernorm_forward(x, p.ln1_g[l], p.ln1_b[l])
         h, _ = linear_forward(h, p.qkv_w[l], p.qkv_b[l])  # (R, 3C)
-        q, k, v = h.reshape(R, 3, H, D).swapaxes(0, 1)  # each (R, H, D)
-        keys[l, np.arange(R), :, positions] = k
-        values[l, np.arange(R), :, positions] = v
-        scores = q[:, :, None] @ keys[l, :, :, :T].swapaxes(-1, -2)  # (R, H, 1, T)
-        probs = softmax(scores * D**-0.5 + future)  # (R, H, 1, T)
-        h = (probs @ values[l, :, :, :T]).reshape(R, H * D)  # (R, C)
-        h, _ = linear_forward(h, p.proj_w[l], p.proj_b[l])
-        x = x + h
-        h, _ = layernorm_forward(x, p.ln2_g[l], p.ln2_b[l])
-        h, _ = linear_forward(h, p.fc_w[l], p.fc_b[l])  # (R, 4C)
-        h, _ = gelu_forward(h)
-        h, _ = linear_forward(h, p.out_w[l], p.out_b[l])
-        x = x + h
+        qkv = h.reshape(R, 3, H, D)
+        keys_values[l, :, np.arange(R), :, positions] = qkv[:, 1:]
+        keys, values = keys_values[l, :, :, :, :T]  # each (R, H, T, D)
+        # keys @ q is the product that is 1.5x faster than q @ keys.T
+        scores = (keys @ qkv[:, 0, :, :, None])[..., 0]  # (R, H, T)
+        probs = softmax(scores * D**-0.5 + future)  # (R, H, T)
+        h = (probs[:, :, None] @ values).reshape(R, H * D)  # (R, C)
+        x = finish_block(params, l, x, h)
     hidden, _ = layernorm_forward(x, p.lnf_g, p.lnf_b)
     return hidden

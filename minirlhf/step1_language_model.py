@@ -18,7 +18,7 @@ import numpy as np
 
 from minirlhf.adam import adam_step, clip_gradient, init_adam, learning_rate
 from minirlhf.checkpoint import fingerprint, load_run, save_run
-from minirlhf.data import length_bucketed_order, make_batch
+from minirlhf.data import make_batch, shuffled_order
 from minirlhf.gpt import (
     gpt_backward,
     gpt_forward,
@@ -127,9 +127,7 @@ def train_language_model(
     two evaluations).  resume_path: where the run is kept every save_every steps and on Ctrl-C; if
     the file is there, the run goes on from it.  progress: wraps the range of steps (tqdm).
     """
-    order = length_bucketed_order(
-        [len(example.ids) for example in examples], settings.batch_size, settings.steps, rng
-    )  # (steps, batch_size)
+    order = shuffled_order(len(examples), settings.batch_size, settings.steps, rng)
     adam = init_adam(params)
     history = []
     models, adams, data = {"model": params}, {"model": adam}, fingerprint(examples)

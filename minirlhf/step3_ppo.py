@@ -79,7 +79,8 @@ class PPOSettings:
     entropy_coef: float = 0.0  # bonus for an undecided policy
     learning_rate: float = 3e-4  # of the policy, at the start
     value_learning_rate: float = 1e-3  # of the value network, at the start
-    schedule: str = "linear"  # down to 0 over the iterations; or cosine, constant
+    warmup: int = 5  # iterations in which the policy's rate climbs: the values are still wild
+    schedule: str = "linear"  # then down to 0 over the iterations; or cosine, constant
     max_grad_norm: float = 1.0
     save_every: int = 10  # iterations between two resume files
 
@@ -325,10 +326,10 @@ def value_objective(value_model, config, inputs, old_values, returns, mask, sett
     return loss, grads, stats
 
 
-def ppo_update(models, adams, rollout, settings, lr_scale, where, rng):
+def ppo_update(models, adams, rollout, settings, lr, value_lr, where, rng):
     """Several epochs of minibatches over one rollout, in place on policy and value_model.
 
-    adams: {"policy": Adam, "value_model": Adam}; lr_scale: 1 at the start of the run, falling.
+    adams: {"policy": Adam, "value_model": Adam}; lr, value_lr: this iteration's learning rates.
     -> list of one dict of figures per minibatch.
     """
     rows_of_figures = []
@@ -345,7 +346,6 @@ def ppo_update(models, adams, rollout, settings, lr_scale, where, rng):
                 rollout.old_logprobs[rows, :T], rollout.advantages[rows, :T], mask, settings,
             )  # fmt: skip
             policy_norm = clip_gradient(grads, settings.max_grad_norm, f"{where}, policy")
-            lr = settings.learning_rate * lr_scale
             adam_step(models.policy, grads, adams["policy"], lr)
 
             loss, grads, value_stats = value_objective(
@@ -353,8 +353,7 @@ def ppo_update(models, adams, rollout, settings, lr_scale, where, rng):
                 rollout.values[rows, :T], rollout.returns[rows, :T], mask, settings,
             )  # fmt: skip
             value_norm = clip_gradient(grads, settings.max_grad_norm, f"{where}, value model")
-            lr = settings.value_learning_rate * lr_scale
-            adam_step(models.value_model, grads, adams["value_model"], lr)
+            adam_step(models.value_model, grads, adams["value_model"], value_lr)
             rows_of_figures.append(
                 {
                     "epoch": epoch,
@@ -385,9 +384,11 @@ def ppo_iteration(models, adams, prompts, kl_coef, settings, iteration, rng):
     batch = [prompts[i] for i in drawn[: settings.rollout_size]]
     rollout = make_rollout(models, batch, kl_coef, settings, rng)
 
-    lr_scale = learning_rate(iteration, settings.iterations, 1.0, 0, settings.schedule)
+    steps, schedule = settings.iterations, settings.schedule
+    lr = learning_rate(iteration, steps, settings.learning_rate, settings.warmup, schedule)
+    value_lr = learning_rate(iteration, steps, settings.value_learning_rate, 0, schedule)
     where = f"PPO iteration {iteration}"
-    minibatches = ppo_update(models, adams, rollout, settings, lr_scale, where, rng)
+    minibatches = ppo_update(models, adams, rollout, settings, lr, value_lr, where, rng)
 
     mask = rollout.response_mask
     log_ratio = (rollout.old_logprobs - rollout.ref_logprobs) * mask  # (B, T)

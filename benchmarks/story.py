@@ -1,0 +1,165 @@
+"""The story on several seeds, in both languages: does it work always, and where does it break?
+
+    python benchmarks/story.py --seeds 5 --out runs/story
+
+Runs the whole demo for every seed and language, and once more PPO without the KL term against a
+reward model that has seen only 50 rankings: there the learned score should rise while the gold
+judge's naturalness does not.  Writes story.json and story.md (the table of the README) and the
+picture of naturalness over the seeds.  About two minutes per seed and language on two cores.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+from pathlib import Path
+
+for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")  # before NumPy is imported
+
+import dataclasses  # noqa: E402
+
+import numpy as np  # noqa: E402
+
+from minirlhf import plots  # noqa: E402
+from minirlhf.checkpoint import load_model  # noqa: E402
+from minirlhf.data import read_jsonl, read_rankings, write_text  # noqa: E402
+from minirlhf.demo import run_demo  # noqa: E402
+from minirlhf.human import World  # noqa: E402
+from minirlhf.pipeline import LANGUAGE_MODEL, PPO, run_ppo, run_reward  # noqa: E402
+
+FEW = 50  # rankings of the weak reward model
+
+
+def no_progress(title):
+    return iter
+
+
+def one_seed(lang, seed, out):
+    """-> the demo's summary, its PPO history and the history of the run without KL."""
+    folder = out / f"{lang}-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    done = folder / "summary.json"
+    if not done.exists():
+        with contextlib.redirect_stdout(io.StringIO()):
+            run_demo(lang, seed, folder, no_progress)
+    summary = json.loads(done.read_text(encoding="utf-8"))
+    history = [row for _, row in read_jsonl(folder / "ppo.jsonl", {})]
+
+    weak = folder / "no_kl"
+    weak.mkdir(exist_ok=True)
+    if not (weak / "ppo.jsonl").exists():
+        sft = load_model(folder / "sft.npz", LANGUAGE_MODEL)
+        world = World.load(lang)
+        rankings = read_rankings(folder / "rankings.jsonl")[:FEW]
+        reward_model, _ = run_reward(sft, rankings, weak, seed)
+        settings = dataclasses.replace(PPO, kl_coef=0.0)
+        run_ppo(sft, reward_model, world.questions("train"), weak, seed, settings, world)
+    no_kl = [row for _, row in read_jsonl(weak / "ppo.jsonl", {})]
+    return summary, history, no_kl
+
+
+def last(history, name, n=5):
+    return float(np.mean([row[name] for row in history[-n:]]))
+
+
+def hack(no_kl):
+    """Score up, and naturalness at the end below where it has been or where it began?"""
+    best = max(float(np.mean([row["natural"] for row in no_kl[i : i + 5]])) for i in
+               range(len(no_kl) - 4))
+    score_rise = last(no_kl, "score") - no_kl[0]["score"]
+    end, start = last(no_kl, "natural"), no_kl[0]["natural"]
+    return {"score_rise": score_rise, "start": start, "best": best, "end": end,
+            "kl_exact": last(no_kl, "kl_exact")}
+
+
+FIGURES = (  # row of the table, how to get it, format
+    ("natural, pretrained, training questions", ("pretrained", "natural_train"), "{:.1%}"),
+    ("natural, SFT, training questions", ("sft", "natural_train"), "{:.1%}"),
+    ("natural, PPO, training questions", ("ppo", "natural_train"), "{:.1%}"),
+    ("natural, pretrained, held-out questions", ("pretrained", "natural_held_out"), "{:.1%}"),
+    ("natural, SFT, held-out questions", ("sft", "natural_held_out"), "{:.1%}"),
+    ("natural, PPO, held-out questions", ("ppo", "natural_held_out"), "{:.1%}"),
+    ("exact KL to the reference, nats per response", ("ppo", "kl_exact"), "{:.2f}"),
+    ("reward model: pairs like the gold order", ("reward_model", "accuracy_held_out"), "{:.1%}"),
+    ("reward model: pairs like the noisy labels", ("reward_model", "accuracy_labels"), "{:.1%}"),
+    ("the gold judge: pairs like the noisy labels", ("reward_model", "ceiling_labels"), "{:.1%}"),
+    ("natural answers that are true, SFT", ("sft", "truthful"), "{:.1%}"),
+    ("natural answers that are true, PPO", ("ppo", "truthful"), "{:.1%}"),
+    ("different natural answers, PPO / SFT", ("ppo", "distinct_ratio"), "{:.2f}"),
+    ("clip fraction, mean over the run", ("ppo", "clip_fraction"), "{:.1%}"),
+    ("seconds, whole demo", ("seconds", "total"), "{:.0f}"),
+    ("peak memory, MB", ("peak_memory_mb",), "{:.0f}"),
+)
+
+
+def figure(summary, path):
+    for key in path:
+        summary = summary[key]
+    return summary
+
+
+def table(runs):
+    """{lang: list of (summary, history, no_kl)} -> markdown, median and range over the seeds."""
+    lines = ["| median (lowest to highest) | " + " | ".join(runs) + " |",
+             "|---|" + "---|" * len(runs)]
+    for name, path, form in FIGURES:
+        cells = []
+        for results in runs.values():
+            values = [figure(summary, path) for summary, _, _ in results]
+            low, middle, high = min(values), float(np.median(values)), max(values)
+            cells.append(f"{form.format(middle)} ({form.format(low)} to {form.format(high)})")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    cells = []
+    for results in runs.values():
+        shares = [np.mean([0.01 <= row["clip_fraction"] <= 0.3 for row in h]) for _, h, _ in results]
+        cells.append(f"{np.median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})")
+    lines.append("| iterations with 1 to 30 % of the tokens clipped | " + " | ".join(cells) + " |")
+    cells = []
+    for results in runs.values():
+        hacks = [hack(no_kl) for _, _, no_kl in results]
+        worse = sum(h["score_rise"] > 0 and h["end"] < h["best"] - 0.05 for h in hacks)
+        below = sum(h["score_rise"] > 0 and h["end"] < h["start"] for h in hacks)
+        cells.append(f"{worse} of {len(hacks)}; {below} of {len(hacks)}")
+    lines.append("| no KL, 50 rankings: score up and naturalness 5 points below its best; "
+                 "below its start | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--langs", nargs="+", default=["en", "zh"])
+    parser.add_argument("--out", type=Path, default=Path("runs/story"))
+    args = parser.parse_args()
+    runs = {}
+    for lang in args.langs:
+        runs[lang] = []
+        for seed in range(args.seeds):
+            runs[lang].append(one_seed(lang, seed, args.out))
+            s = runs[lang][-1][0]
+            print(f"{lang} {seed}: PPO {s['ppo']['natural_train']:.3f} "
+                  f"{s['ppo']['natural_held_out']:.3f}, reward model "
+                  f"{s['reward_model']['accuracy_held_out']:.3f}, {s['seconds']['total']:.0f} s, "
+                  f"without KL {hack(runs[lang][-1][2])}", flush=True)
+        naturalness = {}
+        for name in ("pretrained", "sft", "ppo"):
+            summaries = [summary for summary, _, _ in runs[lang]]
+            naturalness[name] = {
+                "train": [s[name]["natural_train"] for s in summaries],
+                "held_out": [s[name]["natural_held_out"] for s in summaries],
+            }
+        plots.save_figure(plots.plot_naturalness(naturalness, lang),
+                          args.out / f"naturalness_{lang}.png")
+        plots.save_figure(plots.plot_dashboard([history for _, history, _ in runs[lang]], lang),
+                          args.out / f"ppo_dashboard_{lang}.png")
+    write_text(args.out / "story.md", table(runs))
+    write_text(args.out / "story.json", json.dumps(
+        {lang: [{"summary": s, "no_kl": hack(n)} for s, _, n in results]
+         for lang, results in runs.items()}, ensure_ascii=False, indent=1) + "\n")
+    print(table(runs))
+
+
+if __name__ == "__main__":
+    main()
