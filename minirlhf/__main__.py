@@ -71,6 +71,7 @@ class Progress:
             yield step
 
     def with_bar(self, steps):
+        """The steps, with a progress bar if there is tqdm and nobody asked for quiet."""
         if self.quiet:
             return steps
         try:
@@ -84,6 +85,7 @@ class Progress:
 
 
 def build_parser():
+    """-> ArgumentParser, one sub-parser for each verb."""
     parser = argparse.ArgumentParser(
         prog="python -m minirlhf",
         description="RLHF from scratch in NumPy, on a robot named Rufus.",
@@ -103,6 +105,7 @@ def build_parser():
 
 
 def version():
+    """-> "minirlhf 1.2.3"."""
     from minirlhf import __version__
 
     return f"minirlhf {__version__}"
@@ -381,6 +384,7 @@ def prepare_out(args, *names):
 
 
 def make_folder(path):
+    """mkdir -p.  Raises InputError where that is impossible."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -499,7 +503,10 @@ def run_reward_verb(args, progress):
     if args.test:
         rankings, test = read(path), read(args.test)
     else:
-        rankings, test = split_rankings(read(path), args.seed)
+        try:
+            rankings, test = split_rankings(read(path), args.seed)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
         check_rankings(None, rankings, f"{path}, the part to train on")
         check_rankings(None, test, f"{path}, the held-out fifth of the prompts")
     settings = changed(REWARD, args.set)

@@ -143,7 +143,7 @@ def test_reward_from_rankings_with_a_test_file(work, tmp_path):
 
 
 def test_reward_from_anybodys_pairs_and_text(tmp_path):
-    """Characters and lengths that only one of the three files has; a prompt longer than the text."""
+    """Characters and lengths that only one of the three files has; a prompt longer than all."""
     (tmp_path / "text.txt").write_text("Guten Tag, schöne Welt!\n\nZweitens: ja.\n" * 3,
                                        encoding="utf-8")  # fmt: skip
     for name, word in (("train.jsonl", "да"), ("test.jsonl", "是")):
@@ -262,10 +262,10 @@ WRONG = {
     "tied test": ([*REWARD, "--test", "ties.jsonl"], ["ties.jsonl: all answers are tied"]),
     "one prompt": ([*REWARD, "--rankings", "one.jsonl"], ["one.jsonl", "1 different prompt"]),
     "no test file": ([*REWARD, "--test", "x.jsonl"], ["x.jsonl: no such file"]),
-    "odd test file": ([*REWARD, "--test", "oddrank.jsonl"], ["oddrank.jsonl, line 3: character 'é'"]),
+    "odd test file": ([*REWARD, "--test", "oddrank.jsonl"], ["oddrank.jsonl, line 3: char", "'é'"]),
     "odd ranking": ([*REWARD, "--rankings", "oddrank.jsonl"], ["oddrank.jsonl, line 3", "'é'"]),
-    "equal pair": ([*PAIRS, "equal.jsonl"], ["equal.jsonl, line 1: chosen and rejected are both 'a"]),
-    "rankings as pairs": ([*PAIRS, "good.jsonl"], ["good.jsonl, line 1: field 'chosen' is missing"]),
+    "equal pair": ([*PAIRS, "equal.jsonl"], ["equal.jsonl, line 1: chosen and rej", "'a.'"]),
+    "rankings as pairs": ([*PAIRS, "good.jsonl"], ["good.jsonl, line 1: field 'chosen' is"]),
     "two kinds": ([*PAIRS, "pairs.jsonl", "--rankings", "good.jsonl"], ["not both"]),
     "two starts": ([*PAIRS, "pairs.jsonl", "--corpus", "corpus.txt"], ["not both"]),
     # prompts
@@ -463,7 +463,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(work, whole, tmp_path):
     left = files(tmp_path)
     fail(arguments, tmp_path, 2, ["pretrained.resume.npz", "--resume", "--fresh"])
     other = [*arguments, "--resume", "--set", "learning_rate=0.5"]
-    fail(other, tmp_path, 2, ["pretrained.resume.npz", "learning_rate 0.004, not 0.5"])
+    fail(other, tmp_path, 2, ["pretrained.resume.npz", "learning_rate 0.005, not 0.5"])
     fail([*arguments, "--resume", "--n-embd", "16"], tmp_path, 2, ["pretrained.resume.npz"])
     assert files(tmp_path) == left
 
@@ -471,7 +471,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(work, whole, tmp_path):
     env = os.environ | {"PYTHONPATH": str(REPO)}
     done = subprocess.run(command, shell=True, cwd=tmp_path, env=env, capture_output=True)
     assert done.returncode == 0, done.stderr
-    assert (resume_file.parent / "pretrained.npz").read_bytes() == whole["pretrain"]["pretrained.npz"]
+    made = (resume_file.parent / "pretrained.npz").read_bytes()
+    assert made == whole["pretrain"]["pretrained.npz"]
     assert not resume_file.exists()
 
 
@@ -489,7 +490,7 @@ def test_fresh_throws_an_interrupted_run_away(work, whole, tmp_path):
     (tmp_path / "o").mkdir()
     (tmp_path / "o" / "pretrained.resume.npz").write_bytes(b"rubbish")
     arguments = long_run("pretrain", work, "o")
-    fail([*arguments, "--resume"], tmp_path, 2, ["pretrained.resume.npz: not a minirlhf checkpoint"])
+    fail([*arguments, "--resume"], tmp_path, 2, ["pretrained.resume.npz: not a minirlhf"])
     succeed([*arguments, "--fresh"], tmp_path)
     assert (tmp_path / "o" / "pretrained.npz").read_bytes() == whole["pretrain"]["pretrained.npz"]
 
@@ -537,7 +538,8 @@ def test_reward_with_a_text_is_killed_in_either_of_its_two_trainings(tmp_path):
     rows = [{"prompt": f"Frage {i}", "chosen": "gut", "rejected": "schlecht"} for i in range(9)]
     put_rows(tmp_path / "train.jsonl", *rows)
     arguments = ["reward", "--preferences", "train.jsonl", "--corpus", "text.txt", "--quiet",
-                 "--set", "epochs=20", "--set", "batch_size=4", "--set", "save_every=3"]  # fmt: skip
+                 "--set", "epochs=20", "--set", "batch_size=4", "--set", "save_every=3",
+    ]  # fmt: skip
     less = ("-c", LESS)
     succeed([*arguments, "--out", "whole"], tmp_path, program=less)
     arguments += ["--out", "o"]

@@ -208,7 +208,7 @@ def full_disk(path, *args, **kwargs):
 def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, name):
     path = put(tmp_path / "a.txt", "old")
     with monkeypatch.context() as patch:
-        patch.setattr(*((os, name) if name == "replace" else (data, name)), full_disk, raising=False)
+        patch.setattr(os if name == "replace" else data, name, full_disk, raising=False)
         with pytest.raises(OSError):
             write_text(path, "new")
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
@@ -293,7 +293,8 @@ def test_demonstrations(tmp_path):
 
 def test_prompts(tmp_path):
     path = tmp_path / "a.jsonl"
-    put_rows(path, {"prompt": "a", "split": "train"}, {"prompt": "b\n"}, {"prompt": "c", "split": 1})
+    rows = [{"prompt": "a", "split": "train"}, {"prompt": "b\n"}, {"prompt": "c", "split": 1}]
+    put_rows(path, *rows)
     assert read_prompts(path) == ["a", "b", "c"]
     assert read_prompts(path, "train") == ["a"]
     with pytest.raises(InputError, match="no prompt with split 'test'"):

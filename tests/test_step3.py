@@ -815,7 +815,8 @@ def test_an_update_is_several_epochs_of_minibatches_and_the_ratio_leaves_1():
     kept = [array.tobytes() for array in rollout]
     adams = two_adams(models)
     settings = PPOSettings(ppo_epochs=3, minibatch_size=7, learning_rate=3e-2, rollout_size=18)
-    rows = ppo_update(models, adams, rollout, settings, 1.0, "here", np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    rows = ppo_update(models, adams, rollout, settings, 3e-2, 1e-3, "here", rng)
     assert [row["epoch"] for row in rows] == [0] * 3 + [1] * 3 + [2] * 3  # 7 + 7 + 4 responses
     assert adams["policy"].step == adams["value_model"].step == 9
     assert rows[0]["approx_kl"] < 1e-18 and rows[0]["clip_fraction"] == 0
@@ -834,7 +835,7 @@ def test_an_update_is_what_its_parts_do_one_after_the_other():
     settings = PPOSettings(ppo_epochs=2, minibatch_size=7, learning_rate=1e-2, max_grad_norm=0.5)
     models, plain, rollout = four_models(), four_models(), a_rollout()
     rows = ppo_update(
-        models, two_adams(models), rollout, settings, 0.5, "", np.random.default_rng(4)
+        models, two_adams(models), rollout, settings, 5e-3, 4e-4, "", np.random.default_rng(4)
     )
 
     rng, adams, losses = np.random.default_rng(4), two_adams(plain), []
@@ -850,8 +851,8 @@ def test_an_update_is_what_its_parts_do_one_after_the_other():
                 plain.value_model, CONFIG, inputs, r.values, r.returns, mask, settings
             )
             for name, grads, lr in (
-                ("policy", policy_grads, 0.5 * settings.learning_rate),
-                ("value_model", value_grads, 0.5 * settings.value_learning_rate),
+                ("policy", policy_grads, 5e-3),
+                ("value_model", value_grads, 4e-4),
             ):
                 clip_gradient(grads, 0.5, "")
                 adam_step(getattr(plain, name), grads, adams[name], lr)
@@ -862,8 +863,11 @@ def test_an_update_is_what_its_parts_do_one_after_the_other():
 
 
 def test_an_iteration_is_a_rollout_and_its_update():
-    """In iteration 3 of 4 of a linear schedule the learning rate is at 1/4."""
-    settings = PPOSettings(iterations=4, rollout_size=3, max_new_tokens=5, minibatch_size=2)
+    """Iteration 3 of 4: the value's rate is at 1/4, the policy's at 1/3 after a warm-up of 1."""
+    settings = PPOSettings(
+        iterations=4, rollout_size=3, max_new_tokens=5, minibatch_size=2, warmup=1,
+        learning_rate=3e-3, value_learning_rate=8e-3,
+    )  # fmt: skip
     models, plain = four_models(), four_models()
     rollout, figures = ppo_iteration(
         models, two_adams(models), PROMPTS[:3], 0.2, settings, 3, np.random.default_rng(4)
@@ -871,11 +875,21 @@ def test_an_iteration_is_a_rollout_and_its_update():
     rng = np.random.default_rng(4)
     prompts = [PROMPTS[i] for i in rng.permutation(3)]
     again = make_rollout(plain, prompts, 0.2, settings, rng)
-    rows = ppo_update(plain, two_adams(plain), again, settings, 0.25, "", rng)
+    rows = ppo_update(plain, two_adams(plain), again, settings, 3e-3 * (1 - 2 / 3), 2e-3, "", rng)
     assert [a.tobytes() for a in rollout] == [a.tobytes() for a in again]
     assert params_bytes(*models[:4]) == params_bytes(*plain[:4])
     for name in set(rows[0]) - {"epoch"}:  # means over the minibatches
         assert figures[name] == pytest.approx(np.mean([row[name] for row in rows])), name
+
+
+def test_two_threads_give_the_same_bytes():
+    results = []
+    for threads in (1, 2):
+        settings = PPOSettings(ppo_epochs=2, minibatch_size=7, threads=threads)
+        models, rng = four_models(), np.random.default_rng(4)
+        rows = ppo_update(models, two_adams(models), a_rollout(), settings, 1e-3, 1e-3, "", rng)
+        results.append((params_bytes(*models[:4]), rows))
+    assert results[0] == results[1]
 
 
 def test_padding_of_a_rollout_does_not_reach_the_update():
@@ -891,7 +905,8 @@ def test_padding_of_a_rollout_does_not_reach_the_update():
     )
     for each in (rollout, wide):
         models = four_models()
-        ppo_update(models, two_adams(models), each, SETTINGS, 1.0, "here", np.random.default_rng(0))
+        rng = np.random.default_rng(0)
+        ppo_update(models, two_adams(models), each, SETTINGS, 3e-4, 1e-3, "here", rng)
         flats.append([models.policy.flat, models.value_model.flat])
     np.testing.assert_allclose(flats[0][0], flats[1][0], atol=1e-12)
     np.testing.assert_allclose(flats[0][1], flats[1][1], atol=1e-12)
