@@ -73,9 +73,9 @@ SFT = LanguageModelSettings(
 )
 REWARD = RewardModelSettings(batch_size=8)
 REWARD_AGAIN = RewardModelSettings(batch_size=8, epochs=2)  # goes on from the last round
-PPO = PPOSettings(iterations=30, ppo_epochs=4, learning_rate=5e-4, clip_range=0.1)
+PPO = PPOSettings(iterations=32, ppo_epochs=4, learning_rate=5e-4, clip_range=0.1)
 DEMONSTRATIONS = 24
-RANKINGS, RANKINGS_AGAIN, HELD_OUT_RANKINGS, ANSWERS = 600, 200, 240, 4
+RANKINGS, RANKINGS_AGAIN, HELD_OUT_RANKINGS, ANSWERS = 600, 300, 240, 4
 ROUNDS = 3  # times that people rank, the reward model learns and the policy practises
 
 

@@ -26,8 +26,8 @@ CORE = ORDER[: ORDER.index("human")]  # what a reader reads to know RLHF
 KNOWS_PEOPLE = {"pipeline", "demo", "teach", "__main__"}  # who may import human.py
 ALONE = {"__init__", "walk"}  # import nothing of the package
 THIRD_PARTY = {"numpy": None, "matplotlib": {"plots"}, "tqdm": {"__main__"}}  # None: every file
-MAX_LINES = {"step3_ppo": 460, "human": 480, "pipeline": 620, "demo": 620, "plots": 700,
-             "__main__": 700}  # fmt: skip
+MAX_LINES = {"step3_ppo": 500, "human": 480, "pipeline": 620, "demo": 620, "plots": 700,
+             "__main__": 720}  # fmt: skip
 MAX_LINES_ELSEWHERE = 310
 MAX_COLUMNS = 100
 
@@ -137,7 +137,8 @@ def test_an_import_is_quick_and_brings_no_plotting():
     seconds = []
     for _ in range(3):  # the best of three: another program may hold the machine
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code], cwd=REPO, check=True, encoding="utf-8",
+            stdout=subprocess.PIPE,
         )
         took, modules = done.stdout.split(maxsplit=1)
         seconds.append(float(took))
