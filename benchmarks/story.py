@@ -113,7 +113,9 @@ def table(runs):
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     cells = []
     for results in runs.values():
-        shares = [np.mean([0.01 <= row["clip_fraction"] <= 0.3 for row in h]) for _, h, _ in results]
+        shares = []
+        for _, history, _ in results:
+            shares.append(np.mean([0.01 <= row["clip_fraction"] <= 0.3 for row in history]))
         cells.append(f"{np.median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})")
     lines.append("| iterations with 1 to 30 % of the tokens clipped | " + " | ".join(cells) + " |")
     cells = []

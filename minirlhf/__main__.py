@@ -356,13 +356,9 @@ def line_numbers(path):
 
 def data_file(args, name):
     """Path of a bundled file of --lang, which may be a language or a world.json."""
-    from minirlhf.human import DATA
+    from minirlhf.pipeline import data_folder
 
-    path = Path(args.lang)
-    folder = path.parent if path.suffix == ".json" else DATA / args.lang
-    if not folder.is_dir():
-        raise InputError(f"--lang {args.lang}: neither a language of data/ nor a world.json")
-    return folder / name
+    return data_folder(args.lang) / name
 
 
 def prepare_out(args, *names):

@@ -139,7 +139,7 @@ def refuse_not_finite(params, path, when):
 
 
 def fingerprint(examples, *frozen):
-    """list of Example (or of lists), Params of models that stay as they are -> a number that
+    """Data that JSON can hold, Params of the models as the run finds them -> a number that
     changes when any of them changes."""
     number = zlib.crc32(json.dumps(examples).encode("utf-8"))
     for params in frozen:
@@ -180,8 +180,6 @@ def load_run(path, kind, settings, data, models, adams, rng=None):
     for name in ("settings", "data", "adam_steps", "progress") + (("rng",) if rng else ()):
         if name not in meta:
             raise InputError(f"{path}: {name!r} is missing")
-    if meta["data"] != data:
-        raise InputError(f"{path}: the run was started with other data, seed or models than these")
     for name, value in json.loads(json.dumps(asdict(settings))).items():
         kept = meta["settings"].get(name)
         if kept != value:
@@ -189,6 +187,8 @@ def load_run(path, kind, settings, data, models, adams, rng=None):
                 f"{path}: the run was started with {name} {kept}, not {value}; "
                 "use the same settings, or start afresh in another folder"
             )
+    if meta["data"] != data:
+        raise InputError(f"{path}: the run was started with other data, seed or models than these")
     for name, params in models.items():
         restore(params.flat, arrays, f"{name}.flat", path)
     for name, adam in adams.items():

@@ -25,7 +25,7 @@ from minirlhf.data import (
     write_text,
 )
 from minirlhf.gpt import gpt_forward
-from minirlhf.human import DATA, World
+from minirlhf.human import World
 from minirlhf.pipeline import (
     DEMONSTRATIONS,
     HELD_OUT_RANKINGS,
@@ -42,6 +42,7 @@ from minirlhf.pipeline import (
     VALUE_MODEL,
     answer_in_numbers,
     ask,
+    data_folder,
     evaluate_model,
     kl_to_reference,
     response_logprob,
@@ -72,6 +73,7 @@ class Teller:
         self.started = time.perf_counter()
 
     def say(self, english, chinese):
+        """Print one of the two texts."""
         print(chinese if self.lang == "zh" else english, flush=True)
 
     def lap(self, stage):
@@ -106,7 +108,7 @@ def run_demo(lang, seed, out, progress, resume=False, pretrain=PRETRAIN, ppo=PPO
     teller.lap("pictures")
     summary["seconds"] = stage_seconds(teller.seconds)
     summary["peak_memory_mb"] = round(peak_memory_mb(), 1)
-    write_text(out / "summary.json", json.dumps(summary, ensure_ascii=False, indent=2) + "\n")
+    write_text(out / "summary.json", json.dumps(without_nan(summary), ensure_ascii=False, indent=2) + "\n")
     tell_end(summary, out, teller)
     return summary
 
@@ -123,7 +125,7 @@ def train_everything(world, lang, seed, out, progress, resume, teller, pretrain_
     title("1", "A language model", "语言模型", teller)
     pretrained = done(resume, out / "pretrained.npz", LANGUAGE_MODEL)
     if pretrained is None:
-        corpus = DATA / lang / "corpus.txt"
+        corpus = data_folder(lang) / "corpus.txt"
         wrap = progress("pretrain")
         pretrained, _ = run_pretrain(corpus, out, seed, pretrain_settings, progress=wrap)
     history = read_log(out / "pretrained.jsonl")
@@ -135,7 +137,7 @@ def train_everything(world, lang, seed, out, progress, resume, teller, pretrain_
         f"在语料上预训练：未读过的文本上每字 {history[-1]['held_out_loss']:.3f} nat"
         f"（只知道字频：{entropy['unigram']:.3f}；只看前一个字：{entropy['bigram']:.3f}）。")
     tell_who(world, pretrained, seed, teller)
-    demonstrations = read_demonstrations(DATA / lang / "sft.jsonl")[:DEMONSTRATIONS]
+    demonstrations = read_demonstrations(data_folder(lang) / "sft.jsonl")[:DEMONSTRATIONS]
     sft = done(resume, out / "sft.npz", LANGUAGE_MODEL)
     if sft is None:
         sft, _ = run_sft(pretrained, demonstrations, out, seed, progress=progress("sft"))
@@ -232,6 +234,7 @@ def rankings_of(world, models, out, seed, count, split, number, resume):
 
 
 def read_log(path):
+    """JSONL file -> list of dicts."""
     return [row for _, row in read_jsonl(path, {})]
 
 
@@ -239,6 +242,7 @@ def read_log(path):
 
 
 def title(step, english, chinese, teller, number=0):
+    """A headline; number: which round, 0 for none."""
     turn, turn_zh = "", ""
     if number:
         turn, turn_zh = f", round {number} of {ROUNDS}", f"（第 {number} 轮，共 {ROUNDS} 轮）"
@@ -255,6 +259,7 @@ def tally(world, model, seed):
 
 
 def tell_who(world, model, seed, teller):
+    """What Rufus says when he is asked who he is, with corrections."""
     prompt = world.story["prompt"]
     teller.say(f"\nRufus is asked `{prompt}` {ASKED} times and says:",
                f"\n问 Rufus「{prompt}」{ASKED} 次，他说：")
@@ -265,6 +270,7 @@ def tell_who(world, model, seed, teller):
 
 
 def tell_rankings(world, rankings, held_out, reward_model, teller):
+    """One ranking with the scores it led to, and how good the reward model is."""
     prompt = world.story["prompt"]
     shown = next((r for r in rankings if r.prompt == prompt), rankings[0])
     who = (shown.annotator, len(shown.responses))
@@ -287,6 +293,7 @@ def tell_rankings(world, rankings, held_out, reward_model, teller):
 
 
 def tell_ppo(rows, teller):
+    """Every tenth iteration of PPO as a table."""
     teller.say("iteration   score  natural*  KL exact / est.  entropy  clipped  expl.var  length",
                "迭代        得分    自然*    KL 精确 / 估计   熵       裁剪     解释方差  长度")
     shown = sorted({0, len(rows) - 1} | set(range(9, len(rows), 10)))
@@ -301,6 +308,7 @@ def tell_ppo(rows, teller):
 
 
 def tell_after(world, models, results, seed, teller):
+    """The three models side by side, and what the gold judge counts."""
     say = teller.say
     say("\n== After: the same questions, the same random numbers ==",
         "\n== 之后：同样的问题，同样的随机数 ==")
@@ -326,6 +334,7 @@ def tell_after(world, models, results, seed, teller):
 
 
 def tell_end(summary, out, teller):
+    """What it was worth, and where to go on."""
     ppo, sft, total = summary["ppo"], summary["sft"], summary["seconds"]["total"]
     teller.say(
         f"\nRufus sounds natural, but he does not reason: he says what is probable. Of his natural "
@@ -420,6 +429,15 @@ def tell_story(world, models, histories, results):
         "parameters": int(models["ppo"].params.flat.size),
         "iterations": len(histories["ppo"]),
     }
+
+
+def without_nan(value):
+    """The same nest of dicts and lists with None for NaN, which JSON does not know."""
+    if isinstance(value, dict):
+        return {name: without_nan(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and value != value else value
 
 
 def stage_seconds(laps):

@@ -8,6 +8,7 @@ to measure.  What it measures never reaches an update.
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from minirlhf.data import (
 )
 from minirlhf.errors import InputError
 from minirlhf.gpt import GPTConfig, gpt_forward, init_params, lm_head_forward, with_scalar_head
-from minirlhf.human import make_annotators
+from minirlhf.human import DATA, make_annotators
 from minirlhf.layers import exact_kl, log_softmax, token_logprobs_forward
 from minirlhf.sample import sample
 from minirlhf.step1_language_model import (
@@ -54,6 +55,7 @@ from minirlhf.tokenizer import build_tokenizer
 
 LANGUAGE_MODEL, REWARD_MODEL, VALUE_MODEL = "language model", "reward model", "value model"
 STAGES = ("pretrain", "sft", "rank", "reward", "ppo", "evaluate", "before and after")
+LONGEST_TEXT = 1000  # characters of one document; attention needs memory for its square
 HELD_OUT_TEXTS = 500  # documents of the corpus that pretraining never sees
 
 
@@ -77,6 +79,15 @@ PPO = PPOSettings(iterations=32, ppo_epochs=4, learning_rate=5e-4, clip_range=0.
 DEMONSTRATIONS = 24
 RANKINGS, RANKINGS_AGAIN, HELD_OUT_RANKINGS, ANSWERS = 600, 300, 240, 4
 ROUNDS = 3  # times that people rank, the reward model learns and the policy practises
+
+
+def data_folder(lang):
+    """Folder of the bundled data of a language, or of a world.json.  Raises InputError."""
+    path = Path(lang)
+    folder = path.parent if path.suffix == ".json" else DATA / lang
+    if not folder.is_dir():
+        raise InputError(f"--lang {lang}: neither a language of data/ nor a world.json")
+    return folder
 
 
 def stage_rng(seed, stage, number=1):
@@ -220,10 +231,16 @@ class GoldWatch:
 def build_language_model(texts, size, rng):
     """list of texts -> a Model with random weights, fitted to their characters and lengths."""
     tokenizer = build_tokenizer(texts + ["\n"])
-    parts = [text.split("\n", 1) for text in texts if "\n" in text] or [("", t) for t in texts]
+    longest = max(map(len, texts))
+    if longest > LONGEST_TEXT:
+        raise InputError(
+            f"a text has {longest} characters, at most {LONGEST_TEXT} are read at once; "
+            "separate documents by a blank line"
+        )
+    parts = [text.split("\n", 1) for text in texts if "\n" in text] or [(t, t) for t in texts]
     longest_prompt = max(len(prompt) for prompt, _ in parts)
     limit = max(len(answer) for _, answer in parts) + 2  # EOS, and one character to overshoot
-    block_size = max(max(map(len, texts)) + 2, longest_prompt + 2 + limit)  # BOS, \n or EOS
+    block_size = max(longest + 2, longest_prompt + 2 + limit)  # BOS, \n or EOS
     config = GPTConfig(
         vocab_size=len(tokenizer), block_size=block_size,
         n_layer=size.n_layer, n_head=size.n_head, n_embd=size.n_embd,
@@ -357,6 +374,8 @@ def run_rank(world, models, out, seed, count=RANKINGS, split="train", k=ANSWERS,
     prompts = [questions[i % len(questions)] for i in range(count)]
     collected = collect_answers(models, prompts, k, rng)
     annotators = make_annotators(np.random.default_rng(seed))  # the same people every time
+    if not collected:
+        raise InputError(f"no question got two different finished answers from {', '.join(models)}")
     rankings = rank_answers(world, collected, annotators, rng)
     name = f"rankings_{number}" if split == "train" else "rankings_held_out"
     write_rankings(out / f"{name}.jsonl", rankings)

@@ -130,7 +130,8 @@ def train_language_model(
     order = shuffled_order(len(examples), settings.batch_size, settings.steps, rng)
     adam = init_adam(params)
     history = []
-    models, adams, data = {"model": params}, {"model": adam}, fingerprint(examples)
+    models, adams = {"model": params}, {"model": adam}
+    data = fingerprint([examples, order.tolist()], params)
     if resume_path is not None and resume_path.exists():
         kept = load_run(resume_path, KIND, settings, data, models, adams)
         history = kept["history"]

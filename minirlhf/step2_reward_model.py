@@ -262,7 +262,8 @@ def train_reward_model(params, config, encoded, settings, rng, resume_path=None,
     batches = batches_of_rankings(encoded, settings.batch_size, settings.epochs, rng)
     adam = init_adam(params)
     history = []
-    models, adams, data = {"model": params}, {"model": adam}, fingerprint(encoded)
+    models, adams = {"model": params}, {"model": adam}
+    data = fingerprint([encoded, batches], params)
     if resume_path is not None and resume_path.exists():
         kept = load_run(resume_path, KIND, settings, data, models, adams)
         history = kept["history"]

@@ -456,10 +456,13 @@ def train_ppo(models, prompts, settings, rng, watch=None, resume_path=None, prog
     """
     trained = {"policy": models.policy, "value_model": models.value_model}
     adams = {"policy": init_adam(models.policy), "value_model": init_adam(models.value_model)}
-    kl_coef, history, data = settings.kl_coef, [], fingerprint(prompts)
+    kl_coef, history = settings.kl_coef, []
+    rng_state = rng.bit_generator.state  # where the generator stood after the last iteration
+    data = fingerprint([prompts, rng_state], *models[:4])
     if resume_path is not None and resume_path.exists():
         kept = load_run(resume_path, KIND, settings, data, trained, adams, rng)
         kl_coef, history = kept["kl_coef"], kept["history"]
+        rng_state = rng.bit_generator.state
     try:
         for iteration in progress(range(len(history), settings.iterations)):
             rollout, figures = ppo_iteration(
@@ -471,6 +474,7 @@ def train_ppo(models, prompts, settings, rng, watch=None, resume_path=None, prog
                     settings.rollout_size, settings.kl_horizon,
                 )  # fmt: skip
             history.append(figures | watch(rollout) if watch else figures)
+            rng_state = rng.bit_generator.state
             if resume_path is not None and len(history) % settings.save_every == 0:
                 kept = {"kl_coef": kl_coef, "history": history}
                 save_run(resume_path, KIND, settings, data, trained, adams, kept, rng)
@@ -478,6 +482,7 @@ def train_ppo(models, prompts, settings, rng, watch=None, resume_path=None, prog
         # the command line interrupts between two iterations; an iteration that was cut in the
         # middle (a notebook's stop button) is not kept
         if resume_path is not None and at_rest(adams, history, settings):
+            rng.bit_generator.state = rng_state
             kept = {"kl_coef": kl_coef, "history": history}
             save_run(resume_path, KIND, settings, data, trained, adams, kept, rng)
         raise
