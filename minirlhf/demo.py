@@ -108,7 +108,8 @@ def run_demo(lang, seed, out, progress, resume=False, pretrain=PRETRAIN, ppo=PPO
     teller.lap("pictures")
     summary["seconds"] = stage_seconds(teller.seconds)
     summary["peak_memory_mb"] = round(peak_memory_mb(), 1)
-    write_text(out / "summary.json", json.dumps(without_nan(summary), ensure_ascii=False, indent=2) + "\n")
+    text = json.dumps(without_nan(summary), ensure_ascii=False, indent=2)
+    write_text(out / "summary.json", text + "\n")
     tell_end(summary, out, teller)
     return summary
 
