@@ -3,7 +3,7 @@
 In RLHF the preference of people reaches the policy by one path: rankings -> reward model -> PPO.
 So no model, loss or training loop imports this file; it is the measuring rod behind the experiment
 and the source of the simulated rankings (as in Gao et al. 2022, arXiv 2210.10760, where a gold
-model stands for the people).  Real people use teach.py.
+model stands for the people).
 
 All that is said, and in which language, is data: data/LANG/world.json (data/README.md explains it).
 The judge has one idea: naturalness is the share of an answer that a person would leave alone.

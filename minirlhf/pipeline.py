@@ -68,16 +68,16 @@ class Size:
     n_embd: int = 64
 
 
-PRETRAIN = LanguageModelSettings(steps=2000, batch_size=16, learning_rate=5e-3)
+PRETRAIN = LanguageModelSettings(steps=1800, batch_size=16, learning_rate=5e-3)
 # deliberately little: it should leave something for people to rank (rufus: 40-70 % natural)
 SFT = LanguageModelSettings(
     response_only=True, steps=24, batch_size=8, learning_rate=2e-4, warmup=6, schedule="linear"
 )
 REWARD = RewardModelSettings(batch_size=8)
 REWARD_AGAIN = RewardModelSettings(batch_size=8, epochs=2)  # goes on from the last round
-PPO = PPOSettings(iterations=32, ppo_epochs=4, learning_rate=5e-4, clip_range=0.1)
+PPO = PPOSettings(iterations=30, ppo_epochs=4, learning_rate=5e-4, clip_range=0.1)
 DEMONSTRATIONS = 24
-RANKINGS, RANKINGS_AGAIN, HELD_OUT_RANKINGS, ANSWERS = 600, 300, 240, 4
+RANKINGS, RANKINGS_AGAIN, HELD_OUT_RANKINGS, ANSWERS = 600, 250, 240, 4
 ROUNDS = 3  # times that people rank, the reward model learns and the policy practises
 
 

@@ -44,7 +44,7 @@ class LanguageModelSettings:
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     save_every: int = 100  # steps between two resume files
-    evaluate_every: int = 50  # steps between two looks at the held-out texts
+    evaluate_every: int = 100  # steps between two looks at the held-out texts
 
 
 # ---- loss -----------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ The full demo on five seeds in both languages is benchmarks/story.py; its table 
 Here one Chinese run with a third of the training, because Chinese sentences are short.
 """
 
+import contextlib
+import io
 import json
 from dataclasses import replace
 
@@ -43,11 +45,10 @@ def no_progress(title):
 def told(tmp_path_factory):
     """-> (folder, summary, what was printed) of one short demo in Chinese."""
     out = tmp_path_factory.mktemp("demo")
-    printed = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("builtins.print", lambda *words, **_: printed.append(" ".join(map(str, words))))
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
         summary = run_demo("zh", 0, out, no_progress, **SHORT)
-    return out, summary, "\n".join(printed)
+    return out, summary, printed.getvalue()
 
 
 def test_the_article_is_in_view(told):

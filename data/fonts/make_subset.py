@@ -21,7 +21,7 @@ ASCII = "".join(chr(code) for code in range(0x20, 0x7F))
 PUNCTUATION = "　，。！？：；（）“”‘’《》〈〉「」『』【】、…—·～￥％＋－＝＜＞×÷±≤≥≠≈√∑∞°←→↑↓"
 FULL_WIDTH = "０１２３４５６７８９"
 # Roughly the 600 most common characters of written Chinese, so that what a person types in
-# `teach` mostly renders, and the words of a classroom.
+# a person types mostly renders, and the words of a classroom.
 COMMON = """
 的一是了我不人在他有这个上们来到时大地为子中你说生国年着就那和要她出也得里后自以会家可下而过天去能对小多然于心学么之都好
 看起发当没成只如事把还用第样道想作种开美总从无情己面最女但现前些所同日手又行意动方期它头经长儿回位分爱老因很给名法间斯知世
