@@ -3,8 +3,11 @@
 Each stage reads files, trains, and writes files into one folder; each has its own random generator
 made from the seed and the stage's number, so a stage can be run again, or resumed, on its own.
 This is the only file of the training path that knows the simulated people (human.py), and it uses
-them for three things only: to rank the answers of step 2, to write the demonstrations in data/, and
-to measure.  What it measures never reaches an update.
+them for two things only: to rank the answers of step 2, and to measure.  What it measures never
+reaches an update.
+
+Departure from InstructGPT: steps 2 and 3 come three times.  After the first round people rank what
+the policy has learned to say, so that a hole in the reward model that it has found gets closed.
 """
 
 from dataclasses import dataclass, replace
@@ -69,7 +72,7 @@ class Size:
 
 
 PRETRAIN = LanguageModelSettings(steps=1800, batch_size=16, learning_rate=5e-3)
-# deliberately little: it should leave something for people to rank (rufus: 40-70 % natural)
+# deliberately little: about half of the answers should still be unnatural, for people to rank
 SFT = LanguageModelSettings(
     response_only=True, steps=24, batch_size=8, learning_rate=2e-4, warmup=6, schedule="linear"
 )
