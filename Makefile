@@ -44,7 +44,7 @@ $(INSTALLED): requirements.txt pyproject.toml $(BROKEN)
 	  exit 1; }
 	@echo "Installing into .venv: once, 1-2 minutes, about 460 MB"
 	"$(PYTHON)" -m venv $(if $(BROKEN),--clear) .venv
-	$(VENV_PYTHON) -m pip install --disable-pip-version-check -r requirements.txt
+	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 .PHONY: help demo demo-zh test notebooks clean force

@@ -25,9 +25,16 @@ import numpy as np  # noqa: E402
 from minirlhf import plots  # noqa: E402
 from minirlhf.checkpoint import load_model  # noqa: E402
 from minirlhf.data import read_jsonl, read_rankings, write_text  # noqa: E402
-from minirlhf.demo import run_demo  # noqa: E402
+from minirlhf.demo import all_rounds, run_demo  # noqa: E402
 from minirlhf.human import World  # noqa: E402
-from minirlhf.pipeline import LANGUAGE_MODEL, PPO, run_ppo, run_reward  # noqa: E402
+from minirlhf.pipeline import (
+    LANGUAGE_MODEL,
+    PPO,
+    REWARD_MODEL,
+    reward_accuracy,
+    run_ppo,
+    run_reward,
+)
 
 FEW = 50  # rankings of the weak reward model
 
@@ -45,7 +52,10 @@ def one_seed(lang, seed, out):
         with contextlib.redirect_stdout(io.StringIO()):
             run_demo(lang, seed, folder, no_progress)
     summary = json.loads(done.read_text(encoding="utf-8"))
-    history = [row for _, row in read_jsonl(folder / "ppo.jsonl", {})]
+    first = load_model(folder / "reward_model_1.npz", REWARD_MODEL)
+    held_out = read_rankings(folder / "rankings_held_out.jsonl")
+    summary["first_round"] = reward_accuracy(first, held_out, World.load(lang))["gold"]
+    history = all_rounds(folder, "ppo", "iteration")
 
     weak = folder / "no_kl"
     weak.mkdir(exist_ok=True)
@@ -82,8 +92,9 @@ FIGURES = (  # row of the table, how to get it, format
     ("natural, SFT, held-out questions", ("sft", "natural_held_out"), "{:.1%}"),
     ("natural, PPO, held-out questions", ("ppo", "natural_held_out"), "{:.1%}"),
     ("exact KL to the reference, nats per response", ("ppo", "kl_exact"), "{:.2f}"),
-    ("reward model: pairs like the gold order", ("reward_model", "accuracy_held_out"), "{:.1%}"),
-    ("reward model: pairs like the noisy labels", ("reward_model", "accuracy_labels"), "{:.1%}"),
+    ("reward model, 600 rankings: pairs like the gold order", ("first_round",), "{:.1%}"),
+    ("reward model, after three rounds: the same", ("reward_model", "accuracy_held_out"), "{:.1%}"),
+    ("reward model, after three rounds: pairs like the noisy labels", ("reward_model", "accuracy_labels"), "{:.1%}"),
     ("the gold judge: pairs like the noisy labels", ("reward_model", "ceiling_labels"), "{:.1%}"),
     ("natural answers that are true, SFT", ("sft", "truthful"), "{:.1%}"),
     ("natural answers that are true, PPO", ("ppo", "truthful"), "{:.1%}"),

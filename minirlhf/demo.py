@@ -150,7 +150,7 @@ def train_everything(world, lang, seed, out, progress, resume, teller, pretrain_
 
     versions = {"pretrained": pretrained, "sft": sft}
     held_out = rankings_of(world, versions, out, seed, HELD_OUT_RANKINGS, "held_out", 0, resume)
-    policy, value_model, reward_model, rankings, ppo_history = sft, None, None, [], []
+    policy, value_model, reward_model, rankings, accuracies = sft, None, None, [], []
     for number in range(1, ROUNDS + 1):
         ending = "" if number == ROUNDS else f"_{number}"  # files of the last round have no number
         title("2", "A reward model", "奖励模型", teller, number)
@@ -171,7 +171,9 @@ def train_everything(world, lang, seed, out, progress, resume, teller, pretrain_
                 number=number, previous=last, name=name,
             )  # fmt: skip
         teller.lap("reward")
-        tell_rankings(world, new, held_out, reward_model, teller)
+        accuracy = reward_accuracy(reward_model, held_out, world)
+        accuracies.append({"rankings": len(rankings), "accuracy_held_out": accuracy["gold"]})
+        tell_rankings(world, new, accuracy, reward_model, teller)
 
         title("3", "PPO", "PPO", teller, number)
         last, last_values, name = policy, value_model, f"ppo{ending}"
@@ -182,11 +184,8 @@ def train_everything(world, lang, seed, out, progress, resume, teller, pretrain_
                 sft, reward_model, world.questions("train"), out, seed, ppo, world,
                 progress("ppo"), number, last, last_values, name,
             )  # fmt: skip
-        rows = read_log(out / f"{name}.jsonl")
-        for row in rows:
-            ppo_history.append(row | {"iteration": len(ppo_history), "round": number})
         teller.lap("ppo")
-        tell_ppo(ppo_history[-len(rows) :], teller)
+        tell_ppo(read_log(out / f"{name}.jsonl"), teller)
     write_rankings(out / "rankings.jsonl", rankings)
     write_preferences(out / "preferences.jsonl", rankings)
     models = {
@@ -194,19 +193,26 @@ def train_everything(world, lang, seed, out, progress, resume, teller, pretrain_
         "value_model": value_model, "ppo": policy,
     }  # fmt: skip
     histories = {
-        "pretrain": history, "ppo": ppo_history, "reward": reward_history(out),
-        "rankings": rankings, "held_out": held_out,
-    }  # fmt: skip
+        "pretrain": history,
+        "reward": all_rounds(out, "reward_model", "step"),
+        "ppo": all_rounds(out, "ppo", "iteration"),
+        "rankings": rankings,
+        "held_out": held_out,
+        "accuracies": accuracies,
+    }
     return models, histories
 
 
-def reward_history(out):
-    """The training steps of the reward model in all rounds, one after the other."""
+def all_rounds(out, name, counter):
+    """The histories of all rounds, out/NAME_1.jsonl .. out/NAME.jsonl, one after the other.
+
+    counter: the field that counts the rows ("step", "iteration"); it goes on counting.
+    """
     rows = []
     for number in range(1, ROUNDS + 1):
         ending = "" if number == ROUNDS else f"_{number}"
-        for row in read_log(out / f"reward_model{ending}.jsonl"):
-            rows.append(row | {"step": len(rows)})
+        for row in read_log(out / f"{name}{ending}.jsonl"):
+            rows.append(row | {counter: len(rows), "round": number})
     return rows
 
 
@@ -269,7 +275,7 @@ def tell_who(world, model, seed, teller):
         print(f"  {n:3d} x  {text:<30} {note}")
 
 
-def tell_rankings(world, rankings, held_out, reward_model, teller):
+def tell_rankings(world, rankings, accuracy, reward_model, teller):
     """One ranking with the scores it led to, and how good the reward model is."""
     prompt = world.story["prompt"]
     shown = next((r for r in rankings if r.prompt == prompt), rankings[0])
@@ -281,7 +287,6 @@ def tell_rankings(world, rankings, held_out, reward_model, teller):
         text, model = shown.responses[i], shown.models[i]
         teller.say(f"  {shown.ranks[i]}.  {text:<30} ({model}; reward model {scores[i]:+.2f})",
                    f"  {shown.ranks[i]}.  {text:<20} （{model}；奖励模型 {scores[i]:+.2f}）")
-    accuracy = reward_accuracy(reward_model, held_out, world)
     teller.say(
         f"{len(rankings)} new rankings by simulated annotators. The reward model orders pairs "
         f"of answers to questions\nit has never seen like the gold judge in "
@@ -405,6 +410,7 @@ def summarise(world, lang, seed, models, histories, results):
             "accuracy_held_out": accuracy["gold"],
             "accuracy_labels": accuracy["labels"],
             "ceiling_labels": accuracy["ceiling"],
+            "rounds": histories["accuracies"],
         },
         "story": tell_story(world, models, histories, results),
         "probability": results["probability"],
@@ -417,10 +423,12 @@ def tell_story(world, models, histories, results):
     prompt = world.story["prompt"]
     rankings = histories["rankings"]
     shown = next((ranking for ranking in rankings if ranking.prompt == prompt), rankings[0])
-    unnatural = [text for text, _, naturalness in results["tally"]["pretrained"] if naturalness < 1]
+    before = [text for text, _, naturalness in results["tally"]["pretrained"] if naturalness < 1]
+    if world.story["said"] in before:  # of what he did say, the sentence that the story tells of
+        before = [world.story["said"]]
     return {
         "prompt": prompt,
-        "before": (unnatural or [results["tally"]["pretrained"][0][0]])[0],
+        "before": (before or [results["tally"]["pretrained"][0][0]])[0],
         "after": results["tally"]["ppo"][0][0],
         "answers": shown.responses,
         "ranks": shown.ranks,
