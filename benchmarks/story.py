@@ -94,7 +94,11 @@ FIGURES = (  # row of the table, how to get it, format
     ("exact KL to the reference, nats per response", ("ppo", "kl_exact"), "{:.2f}"),
     ("reward model, 600 rankings: pairs like the gold order", ("first_round",), "{:.1%}"),
     ("reward model, after three rounds: the same", ("reward_model", "accuracy_held_out"), "{:.1%}"),
-    ("reward model, after three rounds: pairs like the noisy labels", ("reward_model", "accuracy_labels"), "{:.1%}"),
+    (
+        "reward model, after three rounds: pairs like the noisy labels",
+        ("reward_model", "accuracy_labels"),
+        "{:.1%}",
+    ),
     ("the gold judge: pairs like the noisy labels", ("reward_model", "ceiling_labels"), "{:.1%}"),
     ("natural answers that are true, SFT", ("sft", "truthful"), "{:.1%}"),
     ("natural answers that are true, PPO", ("ppo", "truthful"), "{:.1%}"),
