@@ -292,7 +292,7 @@ def tell_rankings(world, rankings, accuracy, reward_model, teller):
         f"of answers to questions\nit has never seen like the gold judge in "
         f"{accuracy['gold']:.1%}, like the noisy labels in {accuracy['labels']:.1%} "
         f"(the gold judge itself: {accuracy['ceiling']:.1%}).",
-        f"新增 {len(rankings)} 个模拟标注员的排序。对从未见过的问题，奖励模型与金标准一致 "
+        f"模拟标注员新做了 {len(rankings)} 个排序。对从未见过的问题，奖励模型与金标准一致 "
         f"{accuracy['gold']:.1%}，\n与有噪声的标注一致 {accuracy['labels']:.1%}"
         f"（金标准本身：{accuracy['ceiling']:.1%}）。")
 
