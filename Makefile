@@ -9,7 +9,6 @@ help:
 	@echo "make demo       the three steps of RLHF on Rufus (ARGS=\"--seed 1\" passes through)"
 	@echo "make demo-zh    the same in Chinese"
 	@echo "make test       all tests (ARGS=\"-m 'not slow'\" for the quick ones)"
-	@echo "make notebooks  the course, in JupyterLab"
 	@echo "make clean      remove .venv and caches; your runs/ stay"
 
 demo: $(INSTALLED)
@@ -20,9 +19,6 @@ demo-zh: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(VENV_PYTHON) -X warn_default_encoding -m pytest $(ARGS)
-
-notebooks: $(INSTALLED)
-	$(VENV_PYTHON) -m jupyter lab notebooks $(ARGS)
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache

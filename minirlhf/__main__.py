@@ -23,7 +23,7 @@ from minirlhf.errors import InputError, NotFiniteError  # noqa: E402
 VERBS = {
     "demo": "the whole story: Rufus before, the three steps, Rufus after",
     "pretrain": "step 1: train a language model on a text",
-    "sft": "step 1: fine-tune it on demonstrations",
+    "sft": "step 1: fine-tune a language model on demonstrations",
     "rank": "step 2: let models answer and simulated annotators rank the answers",
     "reward": "step 2: train a reward model on rankings or pairs",
     "ppo": "step 3: improve a language model against a reward model",
@@ -132,7 +132,7 @@ def add_training(parser, out, settings):
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     parser.add_argument("--fresh", action="store_true", help="throw an interrupted run away")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    names = ", ".join(field.name for field in dataclasses.fields(settings))
+    names = ", ".join(known_settings(settings))
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE",
         help=f"change a setting; may be repeated. Names: {names}",
@@ -260,9 +260,19 @@ def add_evaluate(verbs):
 # ---- helpers of the verbs -------------------------------------------------------------------
 
 
+def known_settings(settings):
+    """A settings dataclass -> {name: value} of what --set may change.
+
+    Not max_new_tokens of PPO: the language model knows how long an answer may be.
+    """
+    known = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    known.pop("max_new_tokens", None)
+    return known
+
+
 def changed(settings, assignments):
     """A settings dataclass and ["name=value", ..] -> the changed one.  Raises InputError."""
-    known = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    known = known_settings(settings)
     changes = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
@@ -391,12 +401,11 @@ def make_folder(path):
 
 
 def run_demo_verb(args, progress):
-    from minirlhf.demo import run_demo
-    from minirlhf.pipeline import PPO
+    from minirlhf.demo import DEMO_PPO, run_demo
 
     if str(args.out) == "runs/demo-LANG-SEED" or args.out == Path("runs/demo-LANG-SEED"):
         args.out = Path(f"runs/demo-{Path(args.lang).stem}-{args.seed}")
-    settings = changed(PPO, args.set)
+    settings = changed(DEMO_PPO, args.set)
     prepare_out(args, "*")  # of any stage and round
     run_demo(args.lang, args.seed, args.out, progress, args.resume, ppo=settings)
 
@@ -557,8 +566,6 @@ def run_ppo_verb(args, progress):
             f"{args.model} writes up to {model.config.block_size}"
         )
     settings = changed(PPO, args.set)
-    if settings.max_new_tokens != PPO.max_new_tokens:
-        raise InputError("--set max_new_tokens: it is fixed by the language model")
     path, world = args.prompts, None
     if path:
         prompts = read_prompts(path)

@@ -2,8 +2,8 @@
 
 Kingma & Ba 2015, arXiv 1412.6980, algorithm 1; decoupled weight decay of Loshchilov & Hutter 2019,
 arXiv 1711.05101.  All weights of a model are one vector (gpt.Params), so there is one update and
-no loop over arrays.  Departure: weight decay, where it is on, acts on every weight; GPT-2's
-recipe spares biases and gains.
+no loop over arrays.  Departures: beta2 is 0.99, not 0.999, because runs here are short; weight
+decay, where it is on, acts on every weight, while GPT-2's recipe spares biases and gains.
 """
 
 import math

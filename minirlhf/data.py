@@ -1,9 +1,9 @@
 """Files in and out, and batches.
 
 Files are UTF-8 text or JSONL: one object per line, with the field names of TRL and Hugging Face,
-so that they move in and out unchanged (data/README.md is the format card).  A wrong line gets an
-error that names the file, the line and the value.  Files are written whole: first beside the
-target, then renamed, so that a crash never leaves half a file.
+so that they move in and out unchanged (rankings have a format of our own; data/README.md).  A
+wrong line gets an error that names the file, the line and the value.  Files are written whole:
+first beside the target, then renamed, so that a crash never leaves half a file.
 
 One alignment for the whole package.  A text becomes `<bos> prompt \\n response <eos>`:
 

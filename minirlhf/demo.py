@@ -56,6 +56,7 @@ from minirlhf.pipeline import (
 )
 from minirlhf.step1_language_model import evaluate_loss
 
+DEMO_PPO = replace(PPO, threads=2)  # sooner, and the same bytes as with one
 EVALUATION_SAMPLES = 1000  # answers per model and split
 ASKED = 20  # times Rufus is asked who he is, before and after
 
@@ -83,7 +84,7 @@ class Teller:
         write_text(self.path, json.dumps(self.seconds))
 
 
-def run_demo(lang, seed, out, progress, resume=False, pretrain=PRETRAIN, ppo=PPO):
+def run_demo(lang, seed, out, progress, resume=False, pretrain=PRETRAIN, ppo=DEMO_PPO):
     """Run and tell everything -> the dict of out/summary.json.
 
     progress(title) -> the iterator wrapper of the training loops.  resume: stages whose files are
@@ -119,7 +120,6 @@ def run_demo(lang, seed, out, progress, resume=False, pretrain=PRETRAIN, ppo=PPO
 def train_everything(world, lang, seed, out, progress, resume, teller, pretrain_settings, ppo):
     """All stages in order -> {name: Model}, {"pretrain", "reward", "ppo": history rows}."""
     say = teller.say
-    ppo = replace(ppo, threads=2)  # two threads: sooner, and the same bytes on one core or two
     say(f"\nRufus, seed {seed}. Everything is written to {out}.",
         f"\nRufus，随机种子 {seed}。所有结果写入 {out}。")
     title("1", "A language model", "语言模型", teller)

@@ -255,5 +255,8 @@ def entropy_backward(dentropy, cache):
 
 
 def exact_kl(all_logprobs, ref_all_logprobs):
-    """KL(pi || ref) over the whole vocabulary.  Two (B, T, V) -> (B, T), nats, never negative."""
+    """KL(pi || ref) over the whole vocabulary.  Two (B, T, V) -> (B, T), nats.
+
+    Never negative, but for rounding.
+    """
     return (np.exp(all_logprobs) * (all_logprobs - ref_all_logprobs)).sum(axis=-1)

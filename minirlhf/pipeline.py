@@ -3,7 +3,8 @@
 Each stage reads files, trains, and writes files into one folder; each has its own random generator
 made from the seed and the stage's number, so a stage can be run again, or resumed, on its own.
 This is the only file of the training path that knows the simulated people (human.py), and it uses
-them for two things only: to rank the answers of step 2, and to measure.  What it measures never
+them for two things only: to rank the answers of step 2, and to measure.  (The corrections of
+data/LANG/sft.jsonl were written by them beforehand.)  What it measures never
 reaches an update.
 
 Departure from InstructGPT: steps 2 and 3 come three times.  After the first round people rank what

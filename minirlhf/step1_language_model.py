@@ -3,7 +3,8 @@
 Both are the same training with the same loss, cross-entropy of the next token; they differ in what
 counts.  Pretraining counts every character of every text.  Supervised fine-tuning (Ouyang et al.
 2022, arXiv 2203.02155, section 3.5) counts the response and its EOS: the prompt is given, the
-model need not learn to ask.  SFT is optional: PPO can start from the pretrained model.
+model need not learn to ask.  SFT is optional: PPO can start from the pretrained model.  A token is
+a character or EOS, so nats per token are nats per character.
 
 Where this departs from GPT-2 and InstructGPT:
 1. Texts are single documents, padded and masked, not a packed stream of tokens.

@@ -12,17 +12,21 @@ Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347) in the for
     1. rollout    sample responses; log-probs, reference log-probs, values, scores
     2. rewards    score and KL, token by token
     3. advantages GAE, whitened
-    4. update     several epochs of minibatches: clipped policy loss, clipped value loss
+    4. losses     clipped policy loss, clipped value loss
+    5. update     several epochs of minibatches
 
-Where this departs from the code of Ziegler et al.:
-1. Sampling stops at EOS, and the score sits on the EOS action.  They sample a fixed length.
-2. A response that never ends gets `missing_eos_score` instead of its score.
+Where this departs from the code of Ziegler et al., and from InstructGPT:
+1. Sampling stops at EOS, and the score sits on the EOS action.  Theirs has a fixed length.
+2. A response without EOS gets `missing_eos_score` instead of its score.  Theirs without a full
+   stop gets -1.
 3. Advantages are computed and whitened once per rollout over response tokens, not per minibatch;
    rewards are not whitened.
 4. The value function is a network of its own that starts from the reward model (as in InstructGPT),
    not a head on the policy.
 5. An answer that reaches the length limit counts as ended there: no value is added for the rest.
-6. Temperature is 1 everywhere, Adam's eps is 1e-8, the entropy bonus is optional.
+6. Temperature is 1 everywhere (theirs 0.7), Adam has beta2 0.99 and eps 1e-8 (theirs 0.999 and
+   1e-5), the entropy bonus is optional.
+7. No pretraining gradients are mixed in: the gamma of Ouyang et al., eq. 2, is 0 (their "PPO").
 """
 
 import math
@@ -62,7 +66,10 @@ KIND = "ppo"  # what its resume files say they hold
 
 @dataclass(frozen=True, kw_only=True)
 class PPOSettings:
-    """How PPO runs.  Scores have mean 0 and deviation 1 on reference samples (step 2)."""
+    """How PPO runs.  Scores have mean 0 and deviation 1 on reference samples (step 2).
+
+    pipeline.PPO is what the demo and the command line use; max_new_tokens comes from the model.
+    """
 
     iterations: int = 60  # rollouts
     rollout_size: int = 64  # responses per rollout
@@ -75,12 +82,12 @@ class PPOSettings:
     gae_lambda: float = 0.95  # GAE's decay
     kl_coef: float = 0.1  # beta, the price of a nat of log-ratio, in units of reward
     target_kl: float | None = None  # nats per response; given, kl_coef adapts to hold it
-    kl_horizon: int = 1280  # responses; how slowly kl_coef adapts
+    kl_horizon: int = 1280  # responses; 64 of them move kl_coef by at most 0.2 * 64/1280 = 1 %
     missing_eos_score: float = -1.0  # score of a response without EOS
     entropy_coef: float = 0.0  # bonus for an undecided policy
     learning_rate: float = 3e-4  # of the policy, at the start
     value_learning_rate: float = 1e-3  # of the value network, at the start
-    warmup: int = 5  # iterations in which the policy's rate climbs: the values are still wild
+    warmup: int = 5  # iterations in which the policy's rate climbs, while the values catch up
     schedule: str = "linear"  # then down to 0 over the iterations; or cosine, constant
     max_grad_norm: float = 1.0
     threads: int = 1  # 2: policy and value model learn side by side; a debugger wants 1
@@ -91,7 +98,7 @@ class PPOModels(NamedTuple):
     """The four models.  Only policy and value_model change."""
 
     policy: Params
-    ref_policy: Params  # frozen: the language model before PPO
+    ref_policy: Params  # frozen: the language model of step 1, in all rounds
     reward_model: Params  # frozen
     value_model: Params
     config: GPTConfig  # of policy and ref_policy
@@ -129,6 +136,7 @@ def make_rollout(models, prompts, kl_coef, settings, rng):
     probs = np.exp(samples.all_logprobs)  # (B, T, V)
     entropy = -(probs * samples.all_logprobs).sum(axis=-1) * mask  # (B, T)
 
+    # values stand at prompt positions too; gae and the mask below take them away
     hidden, _ = gpt_forward(models.value_model, models.reward_config, inputs)
     values, _ = scalar_head_forward(models.value_model, hidden)  # (B, T)
     last = last_response_index(mask)  # (B,)
@@ -170,7 +178,7 @@ def kl_shaped_rewards(scores, logprobs, ref_logprobs, response_mask, kl_coef):
 
     scores (B,), the others (B, T) -> rewards (B, T); a row sums to score - kl_coef * log-ratio.
     """
-    kl = (logprobs - ref_logprobs) * response_mask  # (B, T)  k1: a sample, may be negative
+    kl = (logprobs - ref_logprobs) * response_mask  # (B, T)  one sample's estimate, may be negative
     rewards = -kl_coef * kl
     rewards[np.arange(len(scores)), last_response_index(response_mask)] += scores
     return rewards
@@ -220,7 +228,7 @@ def whiten(x, mask):
 
 class PolicyStats(NamedTuple):
     clip_fraction: float  # share of tokens whose gradient the clip has stopped
-    ratio_outside: float  # share of tokens with |ratio - 1| > clip_range, never smaller
+    ratio_outside: float  # share of tokens with |ratio - 1| > clip_range, >= clip_fraction
     approx_kl: float  # KL(old || new) in nats per token, mean of ratio - 1 - log ratio
 
 
@@ -241,7 +249,8 @@ def ppo_policy_loss(logprobs, old_logprobs, advantages, response_mask, clip_rang
     clipped = np.clip(ratio, 1 - clip_range, 1 + clip_range) * advantages  # (B, T)
     loss = -float((np.minimum(unclipped, clipped) * response_mask).sum()) / n_tokens
 
-    # Where min() picks the clipped side, the ratio is outside the range and the curve is flat.
+    # min() picks the clipped side where A > 0 and ratio > 1 + clip_range, or A < 0 and
+    # ratio < 1 - clip_range.  There the curve is flat.
     # Elsewhere d(ratio * A) / dlogprob = ratio * A, because d exp(u) = exp(u) du.
     is_clipped = clipped < unclipped  # (B, T) bool
     dlogprobs = np.where(is_clipped, 0, -unclipped) * response_mask / n_tokens
@@ -268,7 +277,7 @@ def value_loss(values, old_values, returns, response_mask, value_clip_range):
     worse = np.maximum(error**2, clipped_error**2)  # (B, T)
     loss = 0.5 * float((worse * response_mask).sum()) / n_tokens
 
-    # Inside the range both errors are the same number up to rounding, so ask for the range first.
+    # Inside both errors are equal.  Outside, the larger error counts.
     inside = np.abs(values - old_values) <= value_clip_range  # (B, T) bool
     has_gradient = inside | (error**2 >= clipped_error**2)  # (B, T) bool
     dvalues = np.where(has_gradient, error, 0) * response_mask / n_tokens
@@ -294,7 +303,7 @@ def explained_variance(values, returns, mask):
     return 1 - float((returns - values)[valid].var()) / variance if variance > 0 else 0.0
 
 
-# ---- 4. update ------------------------------------------------------------------------------
+# ---- 5. update ------------------------------------------------------------------------------
 
 
 def policy_objective(policy, config, inputs, targets, old_logprobs, advantages, mask, settings):
@@ -410,7 +419,7 @@ def update_value_model(models, adam, rollout, minibatches, settings, lr, where):
 
 
 def ppo_iteration(models, adams, prompts, kl_coef, settings, iteration, rng):
-    """One rollout and its update -> Rollout, figures (dict of floats; README says what each is).
+    """One rollout and its update -> Rollout, figures (dict of floats; README says what they are).
 
     prompts: list of ids; rollout_size of them are drawn, each about equally often.
     """
@@ -463,8 +472,10 @@ def train_ppo(models, prompts, settings, rng, watch=None, resume_path=None, prog
         kept = load_run(resume_path, KIND, settings, data, trained, adams, rng)
         kl_coef, history = kept["kl_coef"], kept["history"]
         rng_state = rng.bit_generator.state
+    whole = True  # no iteration has been started and not finished
     try:
         for iteration in progress(range(len(history), settings.iterations)):
+            whole = False
             rollout, figures = ppo_iteration(
                 models, adams, prompts, kl_coef, settings, iteration, rng
             )
@@ -475,22 +486,15 @@ def train_ppo(models, prompts, settings, rng, watch=None, resume_path=None, prog
                 )  # fmt: skip
             history.append(figures | watch(rollout) if watch else figures)
             rng_state = rng.bit_generator.state
+            whole = True
             if resume_path is not None and len(history) % settings.save_every == 0:
                 kept = {"kl_coef": kl_coef, "history": history}
                 save_run(resume_path, KIND, settings, data, trained, adams, kept, rng)
     except KeyboardInterrupt:
-        # the command line interrupts between two iterations; an iteration that was cut in the
-        # middle (a notebook's stop button) is not kept
-        if resume_path is not None and at_rest(adams, history, settings):
+        # an iteration that was cut in the middle (a notebook's stop button) is not kept
+        if resume_path is not None and whole:
             rng.bit_generator.state = rng_state
             kept = {"kl_coef": kl_coef, "history": history}
             save_run(resume_path, KIND, settings, data, trained, adams, kept, rng)
         raise
     return history
-
-
-def at_rest(adams, history, settings):
-    """Has every update that was started been finished and written down?"""
-    per_epoch = math.ceil(settings.rollout_size / settings.minibatch_size)
-    steps = len(history) * settings.ppo_epochs * per_epoch
-    return adams["policy"].step == steps and adams["value_model"].step == steps

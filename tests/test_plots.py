@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
-from minirlhf import plots                                    # noqa: E402
+from minirlhf import plots  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 LANGS = ("en", "zh")
@@ -123,7 +123,7 @@ def draw_all(lang):
 
 def errors_for_glyphs_and_numbers():
     """Missing glyphs and failed layouts are UserWarning, bad arithmetic is RuntimeWarning."""
-    import matplotlib.mathtext    # noqa: F401  old versions warn of pyparsing while importing it
+    import matplotlib.mathtext  # noqa: F401  old versions warn of pyparsing while importing it
     warnings.simplefilter("error", UserWarning)
     warnings.simplefilter("error", RuntimeWarning)
 
