@@ -757,8 +757,11 @@ def stop_line(scenario, number):
 
 
 def run_walk(scenario="ppo", stop=None):
-    """Walk one scenario.  stop: where pdb opens; else MINIRLHF_STOP names a breakpoint."""
-    pdb_stop = parse_stop(stop, scenario, "--stop")
+    """Walk one scenario.  stop: where pdb opens (in a notebook, below the cell), or None.
+
+    MINIRLHF_STOP in the environment names the place of a breakpoint.  Print options stay changed.
+    """
+    pdb_stop = parse_stop(None if stop is None else str(stop), scenario, "--stop")
     break_stop = parse_stop(os.environ.get(ENVIRONMENT), scenario, f"{ENVIRONMENT}:")
     np.set_printoptions(precision=4, suppress=True, threshold=60, edgeitems=2, linewidth=100)
     try:

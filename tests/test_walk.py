@@ -456,6 +456,38 @@ def test_the_debug_adapter_stops_reads_and_steps_into_the_package_only():
         process.wait(timeout=10)
 
 
+def test_a_notebook_cell_gets_the_prompt():
+    """The cell of the tour in a kernel of its own, over Jupyter's protocol."""
+    reason = "jupyter is not installed"
+    pytest.importorskip("ipykernel", reason=reason)
+    manager = pytest.importorskip("jupyter_client.manager", reason=reason)
+    cell = 'from minirlhf.walk import run_walk\n\nrun_walk("ppo", stop=4)'
+    for path in TOURS.values():
+        assert f"```python\n{cell}\n```" in path.read_text(encoding="utf-8")
+    kernel, client = manager.start_new_kernel(
+        kernel_name="python3", cwd=str(REPO), env=environment(), startup_timeout=30
+    )
+    try:
+        request = client.execute(cell, allow_stdin=True)
+        for typed in ("p ratio * advantage", "q"):
+            assert client.get_stdin_msg(timeout=15)["content"]["prompt"].strip() == "ipdb>"
+            client.input(typed)
+        reply = client.get_shell_msg(timeout=15)
+        assert reply["parent_header"]["msg_id"] == request
+        assert reply["content"]["status"] == "ok", reply["content"]
+        printed = ""
+        while True:
+            message = client.get_iopub_msg(timeout=15)
+            if message["parent_header"].get("msg_id") == request:
+                printed += message["content"].get("text", "")
+                if message["content"].get("execution_state") == "idle":
+                    break
+        assert "STOP 3" in printed and "\n1.0\n" in printed and "STOP 5" not in printed
+    finally:
+        client.stop_channels()
+        kernel.shutdown_kernel(now=True)
+
+
 # ---- stepping comfort -----------------------------------------------------------------------
 
 
