@@ -261,17 +261,16 @@ def test_pdb_opens_where_the_ratio_is_not_1():
 def test_each_stop_has_its_breakpoint(scenario, monkeypatch):
     hits = []
     monkeypatch.setattr(sys, "breakpointhook", lambda: hits.append(sys._getframe(1).f_lineno))
-    expected = []
     with contextlib.redirect_stdout(io.StringIO()):
         for number in range(1, len(walk.STOPS.get(scenario, (1,))) + 1):
             monkeypatch.setenv("MINIRLHF_STOP", str(number))
             walk.run_walk(scenario)
-            expected.append(walk.stop_line(scenario, number) - 1)
+            assert hits == [walk.stop_line(scenario, number) - 1]
+            hits.clear()
         if scenario == "ppo":
             monkeypatch.setenv("MINIRLHF_STOP", "ratio")
             walk.run_walk(scenario)
-            expected.append(walk.stop_line(scenario, 8) - 1)
-    assert hits == expected
+            assert hits == [walk.stop_line(scenario, 8) - 1]
 
 
 def configurations():
