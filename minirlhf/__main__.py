@@ -29,6 +29,7 @@ VERBS = {
     "ppo": "step 3: improve a language model against a reward model",
     "chat": "talk to a language model",
     "evaluate": "ask a language model many questions and let the gold judge count",
+    "walk": "a Rufus small enough to check every number by hand or in a debugger",
 }
 
 
@@ -101,6 +102,7 @@ def build_parser():
     add_ppo(verbs)
     add_chat(verbs)
     add_evaluate(verbs)
+    add_walk(verbs)
     return parser
 
 
@@ -255,6 +257,18 @@ def add_evaluate(verbs):
     parser.add_argument("--reference", type=Path, help="also report the exact KL to this model")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def add_walk(verbs):
+    parser = add_verb(
+        verbs, "walk", "the environment variable MINIRLHF_STOP (a number): a breakpoint there",
+        "nothing; prints", "walk --scenario ppo --stop 4",
+    )  # fmt: skip
+    parser.add_argument(
+        "--scenario", default="ppo", choices=("ppo", "transformer", "reward", "rufus"),
+        help="what to walk through (ppo); rufus: one real PPO iteration, 4 prompts",
+    )  # fmt: skip
+    parser.add_argument("--stop", metavar="N", help="open pdb there; ratio: where ratio != 1")
 
 
 # ---- helpers of the verbs -------------------------------------------------------------------
@@ -644,6 +658,12 @@ def run_evaluate_verb(args, progress):
         print(f"{name:<22} {value:.4f}")
 
 
+def run_walk_verb(args, progress):
+    from minirlhf.walk import run_walk
+
+    run_walk(args.scenario, args.stop)
+
+
 RUN = {
     "demo": run_demo_verb,
     "pretrain": run_pretrain_verb,
@@ -653,6 +673,7 @@ RUN = {
     "ppo": run_ppo_verb,
     "chat": run_chat_verb,
     "evaluate": run_evaluate_verb,
+    "walk": run_walk_verb,
 }
 
 
@@ -672,7 +693,7 @@ def main(argv=None):
     signal.signal(signal.SIGINT, interrupt)
     progress = Progress(interrupt, getattr(args, "quiet", False))
     try:
-        if args.seed < 0:
+        if getattr(args, "seed", 0) < 0:
             raise InputError(f"--seed {args.seed}: expected 0 or more")
         with np.errstate(all="ignore"):  # NaN and infinity are reported by name, once
             RUN[args.verb](args, progress)

@@ -18,12 +18,14 @@ from minirlhf.layers import (
     column_sum,
     embedding_backward,
     embedding_forward,
+    fit,
     gelu_backward,
     gelu_forward,
     layernorm_backward,
     layernorm_forward,
     linear_backward,
     linear_forward,
+    one_line,
 )
 
 
@@ -66,8 +68,8 @@ class Params:
             raise AttributeError(f"write params.{name}[...] = value, so that params.flat sees it")
 
     def __repr__(self):
-        names = ", ".join(f"{name} {shape}" for name, shape in self.shapes.items())
-        return f"Params({self.flat.size} x {self.flat.dtype}: {names})"
+        parts = [f"{name} {shape}" for name, shape in self.shapes.items()]
+        return fit(f"Params({self.flat.size} x {self.flat.dtype}: ", parts)
 
     def copy(self):
         """-> Params with the same values and its own memory."""
@@ -147,12 +149,14 @@ class BlockCache(NamedTuple):
     fc: tuple
     gelu: tuple
     out: tuple
+    __repr__ = one_line
 
 
 class GPTCache(NamedTuple):
     embedding: tuple
     blocks: list  # of L BlockCache
     lnf: tuple
+    __repr__ = one_line
 
 
 def gpt_forward(params, config, inputs):

@@ -28,6 +28,36 @@ GELU_SCALE = math.sqrt(2 / math.pi)  # Hendrycks & Gimpel 2016, arXiv 1606.08415
 GELU_CUBIC = 0.044715  # the same
 
 
+# ---- for the debugger -----------------------------------------------------------------------
+
+REPR_WIDTH = 100  # columns
+
+
+def one_line(record):
+    """NamedTuple -> "Name(field (B, T), ..)": names and shapes instead of pages of numbers."""
+    parts = []
+    for name, value in zip(record._fields, record):
+        if isinstance(value, np.ndarray):
+            parts.append(f"{name} {value.shape}")
+        elif isinstance(value, (bool, int, float)):
+            parts.append(f"{name} {value:.4g}")
+        elif isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+            parts.append(f"{name} {type(value).__name__} of {len(value)}")
+        else:
+            parts.append(f"{name} {type(value).__name__}")
+    return fit(f"{type(record).__name__}(", parts)
+
+
+def fit(head, parts):
+    """A head and texts -> "Name(text, text, +3 more)", as many as REPR_WIDTH has room for."""
+    shown = len(parts)
+    text = head + ", ".join(parts) + ")"
+    while len(text) > REPR_WIDTH and shown > 0:
+        shown -= 1
+        text = head + ", ".join([*parts[:shown], f"+{len(parts) - shown} more"]) + ")"
+    return text
+
+
 # ---- linear ---------------------------------------------------------------------------------
 
 
@@ -146,6 +176,7 @@ class AttentionCache(NamedTuple):
     k: np.ndarray  # (B, H, T, D)
     v: np.ndarray  # (B, H, T, D)
     probs: np.ndarray  # (B, H, T, T)  row t says how much position t looks at columns 0..t
+    __repr__ = one_line
 
 
 def attention_forward(qkv, n_head):

@@ -22,6 +22,7 @@ from minirlhf.layers import (
     layernorm_forward,
     linear_forward,
     log_softmax,
+    one_line,
     softmax,
 )
 from minirlhf.tokenizer import EOS, PAD
@@ -35,6 +36,7 @@ class Samples(NamedTuple):
     logprobs: np.ndarray  # (B, T)  log pi(targets[:, t]) in nats where the mask is 1, else 0
     all_logprobs: np.ndarray  # (B, T, V)  the whole distribution at those places, else 0
     finished: np.ndarray  # (B,) bool  ended with EOS, not at the limit
+    __repr__ = one_line
 
 
 def sample(params, config, prompts, max_new_tokens, rng, temperature=1.0):

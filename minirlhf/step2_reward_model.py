@@ -24,6 +24,7 @@ from minirlhf.adam import adam_step, clip_gradient, init_adam, learning_rate
 from minirlhf.checkpoint import fingerprint, load_run, save_run
 from minirlhf.data import encode_example, pad_rows
 from minirlhf.gpt import gpt_backward, gpt_forward, scalar_head_backward, scalar_head_forward
+from minirlhf.layers import one_line
 
 KIND = "reward model"  # what its files say they hold
 
@@ -116,6 +117,7 @@ class RewardCache(NamedTuple):
     head: tuple
     last: np.ndarray  # (B,)
     shape: tuple  # (B, T)
+    __repr__ = one_line
 
 
 def reward_model_forward(params, config, tokens, last):

@@ -55,6 +55,7 @@ from minirlhf.layers import (
     entropy_forward,
     exact_kl,
     log_softmax,
+    one_line,
     token_logprobs_backward,
     token_logprobs_forward,
 )
@@ -103,6 +104,7 @@ class PPOModels(NamedTuple):
     value_model: Params
     config: GPTConfig  # of policy and ref_policy
     reward_config: GPTConfig  # of reward_model and value_model
+    __repr__ = one_line
 
 
 class Rollout(NamedTuple):
@@ -120,6 +122,7 @@ class Rollout(NamedTuple):
     returns: np.ndarray  # (B, T)
     exact_kl: np.ndarray  # (B, T)  KL(policy || reference) over the whole vocabulary, nats
     entropy: np.ndarray  # (B, T)  of the policy, nats
+    __repr__ = one_line
 
 
 # ---- 1. rollout -----------------------------------------------------------------------------
@@ -358,7 +361,7 @@ def ppo_update(models, adams, rollout, settings, lr, value_lr, where, rng):
             waiting = pool.submit(update_value_model, *value_job)
             policy_rows = update_policy(*policy_job)
             value_rows = waiting.result()
-    return [policy | value for policy, value in zip(policy_rows, value_rows)]
+    return list(map(dict.__or__, policy_rows, value_rows))  # one dict of both per minibatch
 
 
 def cut_minibatch(rollout, rows):

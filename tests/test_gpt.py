@@ -450,6 +450,9 @@ def test_a_copy_has_its_own_memory():
 def test_repr_is_one_line_with_size_dtype_and_shapes():
     text = repr(Params({"wte": (2, 3), "lnf_g": (3,)}))
     assert text == "Params(9 x float32: wte (2, 3), lnf_g (3,))"
+    text = repr(Params(param_shapes(GPTConfig(vocab_size=40), scalar_head=True)))
+    assert text.startswith("Params(106817 x float32: wte (40, 64), wpe (64, 64), ")
+    assert text.endswith(" more)") and len(text) <= 100 and "\n" not in text
 
 
 def test_all_weights_are_covered_by_names():

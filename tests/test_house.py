@@ -20,14 +20,14 @@ PACKAGE = REPO / "minirlhf"
 ORDER = [
     "errors", "tokenizer", "data", "layers", "gpt", "adam", "sample", "gradcheck", "checkpoint",
     "step1_language_model", "step2_reward_model", "step3_ppo", "human", "pipeline", "plots",
-    "demo", "teach", "__main__",
+    "demo", "teach", "walk", "__main__",
 ]  # fmt: skip
 CORE = ORDER[: ORDER.index("human")]  # what a reader reads to know RLHF
 KNOWS_PEOPLE = {"pipeline", "demo", "teach", "__main__"}  # who may import human.py
-ALONE = {"__init__", "walk"}  # import nothing of the package
+ALONE = {"__init__"}  # import nothing of the package
 THIRD_PARTY = {"numpy": None, "matplotlib": {"plots"}, "tqdm": {"__main__"}}  # None: every file
 MAX_LINES = {"step3_ppo": 500, "human": 480, "pipeline": 620, "demo": 620, "plots": 700,
-             "__main__": 720}  # fmt: skip
+             "__main__": 720, "walk": 800}  # fmt: skip
 MAX_LINES_ELSEWHERE = 310
 MAX_COLUMNS = 100
 
@@ -397,7 +397,8 @@ def test_no_leftovers():
     wrong = []
     for name, source in SOURCES.items():
         for number, line in enumerate(source.split("\n"), start=1):
-            if re.search(r"\b(TODO|FIXME|XXX|breakpoint\(|set_trace)", line):
+            stops_here = name == "walk" and line.strip() == "breakpoint()"  # what walk is for
+            if re.search(r"\b(TODO|FIXME|XXX|breakpoint\(|set_trace)", line) and not stops_here:
                 wrong.append(f"minirlhf/{name}.py:{number}: {line.strip()}")
         if name not in ("__main__", "demo", "teach", "walk"):
             printing = [call for call in calls(TREES[name]) if dotted(call.func) == "print"]
