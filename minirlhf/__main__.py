@@ -53,16 +53,13 @@ class Interrupt:
 class Progress:
     """progress(title) gives the wrapper that a training loop puts around its steps."""
 
-    def __init__(self, interrupt, quiet=False):
+    def __init__(self, interrupt, quiet=False, title=""):
         self.interrupt = interrupt
         self.quiet = quiet
-        self.title = ""
+        self.title = title
 
     def __call__(self, title):
-        bar = Progress(self.interrupt, self.quiet)
-        bar.title = title
-        bar.wrap = bar.steps
-        return bar.steps
+        return Progress(self.interrupt, self.quiet, title).steps
 
     def steps(self, steps):
         """range of steps -> the same steps, with a bar, until Ctrl-C."""
@@ -417,7 +414,7 @@ def make_folder(path):
 def run_demo_verb(args, progress):
     from minirlhf.demo import DEMO_PPO, run_demo
 
-    if str(args.out) == "runs/demo-LANG-SEED" or args.out == Path("runs/demo-LANG-SEED"):
+    if args.out == Path("runs/demo-LANG-SEED"):
         args.out = Path(f"runs/demo-{Path(args.lang).stem}-{args.seed}")
     settings = changed(DEMO_PPO, args.set)
     prepare_out(args, "*")  # of any stage and round

@@ -361,7 +361,9 @@ def ppo_update(models, adams, rollout, settings, lr, value_lr, where, rng):
             waiting = pool.submit(update_value_model, *value_job)
             policy_rows = update_policy(*policy_job)
             value_rows = waiting.result()
-    return list(map(dict.__or__, policy_rows, value_rows))  # one dict of both per minibatch
+    for policy_row, value_row in zip(policy_rows, value_rows):
+        policy_row.update(value_row)
+    return policy_rows
 
 
 def cut_minibatch(rollout, rows):
@@ -383,16 +385,9 @@ def update_policy(models, adam, rollout, minibatches, settings, lr, where):
         )
         norm = clip_gradient(grads, settings.max_grad_norm, f"{where}, policy")
         adam_step(models.policy, grads, adam, lr)
-        figures.append(
-            {
-                "epoch": epoch,
-                "policy_loss": loss,
-                "clip_fraction": stats.clip_fraction,
-                "ratio_outside": stats.ratio_outside,
-                "approx_kl": stats.approx_kl,
-                "policy_grad_norm": norm,
-            }
-        )
+        row = {"epoch": epoch, "policy_loss": loss, "clip_fraction": stats.clip_fraction}
+        row |= {"ratio_outside": stats.ratio_outside, "approx_kl": stats.approx_kl}
+        figures.append(row | {"policy_grad_norm": norm})
     return figures
 
 
@@ -408,13 +403,8 @@ def update_value_model(models, adam, rollout, minibatches, settings, lr, where):
         )
         norm = clip_gradient(grads, settings.max_grad_norm, f"{where}, value model")
         adam_step(models.value_model, grads, adam, lr)
-        figures.append(
-            {
-                "value_loss": loss,
-                "value_clip_fraction": stats.clip_fraction,
-                "value_grad_norm": norm,
-            }
-        )
+        row = {"value_loss": loss, "value_clip_fraction": stats.clip_fraction}
+        figures.append(row | {"value_grad_norm": norm})
     return figures
 
 
