@@ -698,6 +698,8 @@ def main(argv=None):
     except KeyboardInterrupt:
         print(interrupted(args, argv), file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        os._exit(141)  # the reader has seen enough, as in `| head`
     except (InputError, NotFiniteError, OSError, MemoryError) as error:
         if args.traceback:
             raise
