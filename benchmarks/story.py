@@ -1,3 +1,4 @@
+# ruff: noqa: E402  (the BLAS threads must be set before NumPy is imported)
 """The story on several seeds, in both languages: does it work always, and where does it break?
 
     python benchmarks/story.py --seeds 5 --out runs/story
@@ -18,15 +19,15 @@ from pathlib import Path
 for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")  # before NumPy is imported
 
-import dataclasses  # noqa: E402
+import dataclasses
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from minirlhf import plots  # noqa: E402
-from minirlhf.checkpoint import load_model  # noqa: E402
-from minirlhf.data import read_jsonl, read_rankings, write_text  # noqa: E402
-from minirlhf.demo import all_rounds, run_demo  # noqa: E402
-from minirlhf.human import World  # noqa: E402
+from minirlhf import plots
+from minirlhf.checkpoint import load_model
+from minirlhf.data import read_jsonl, read_rankings, write_text
+from minirlhf.demo import all_rounds, run_demo
+from minirlhf.human import World
 from minirlhf.pipeline import (
     LANGUAGE_MODEL,
     PPO,
