@@ -1,13 +1,16 @@
 """The course's tools: exercises that check themselves, hints, solutions, pictures, grading.
 
-    engine.py     check a function against the library's, name the mistake
+    exercise.py   what an exercise is        compare.py   are two results the same?
+    engine.py     judge a function           explain.py   one sentence about what is wrong
+    registry.py   all exercises by name
     lessonNN.py   the exercises of lesson NN: reference, cases, known mistakes, hints; its terms
     drawNN.py     the pictures of lesson NN, from plain arrays
     notebook.py   what the notebooks call
     grading.py    a folder of submitted notebooks -> a table
 """
 
-from minirlhf.classroom.engine import Choice, Exercise, Mistake, Property, close, finite
+from minirlhf.classroom.compare import close, finite
+from minirlhf.classroom.exercise import Choice, Exercise, Mistake, Property
 from minirlhf.classroom.notebook import (
     answer,
     check,

@@ -1,4 +1,4 @@
-"""What the notebooks call: check, hint, solution, answer, difference; show, play, where, pretrained.
+"""What the notebooks call: check, hint, solution, answer; show, play, where, pretrained.
 
 Nothing here imports Jupyter.  Pictures and sliders use what a notebook has already loaded; a
 script, a test or a debugger gets the printed sentences and goes on.
@@ -13,22 +13,18 @@ import sys
 import numpy as np
 
 from minirlhf.checkpoint import load_model
+from minirlhf.classroom.compare import as_numbers, run_case, same
 from minirlhf.classroom.engine import (
     HINTS_GIVEN,
     TRIES,
     TRIES_BEFORE_THE_SOLUTION,
-    Choice,
-    as_numbers,
     judge,
     judge_choice,
     remember_try,
     report,
-    run_case,
-    same,
-    short,
-    show_arguments,
-    where_text,
 )
+from minirlhf.classroom.exercise import Choice
+from minirlhf.classroom.explain import short, show_arguments, where_text
 from minirlhf.classroom.registry import find, find_function
 from minirlhf.gpt import Params
 from minirlhf.human import DATA

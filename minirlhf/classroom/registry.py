@@ -3,7 +3,7 @@
 from importlib import import_module
 from pathlib import Path
 
-from minirlhf.classroom.engine import Choice
+from minirlhf.classroom.exercise import Choice
 
 
 def lessons():
@@ -13,7 +13,7 @@ def lessons():
 
 
 def exercises(lesson=None):
-    """lesson: "04", or None for the whole course -> list of Exercise and Choice, in course order."""
+    """lesson: "04", or None for all -> list of Exercise and Choice, in course order."""
     found = []
     for number in lessons() if lesson is None else (lesson,):
         found += import_module(f"minirlhf.classroom.lesson{number}").EXERCISES
