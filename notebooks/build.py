@@ -126,6 +126,7 @@ def execute(notebook):
 
     Raises nbclient's CellExecutionError if a cell fails.  -> seconds.
     """
+    from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
 
     started = time.perf_counter()
@@ -137,9 +138,12 @@ def execute(notebook):
     os.environ.update(settings)
     try:
         with tempfile.TemporaryDirectory() as folder:
+            # sockets are files in the folder: no port is opened, and no warning printed about it
+            words = {"transport": "ipc", "ip": f"{folder}/kernel"} if os.name == "posix" else {}
             client = NotebookClient(
-                notebook, timeout=SECONDS_PER_NOTEBOOK, kernel_name="python3",
-                record_timing=False, store_widget_state=False, coalesce_streams=True,
+                notebook, timeout=SECONDS_PER_NOTEBOOK, record_timing=False,
+                store_widget_state=False, coalesce_streams=True,
+                km=AsyncKernelManager(kernel_name="python3", **words),
                 resources={"metadata": {"path": folder}},
             )  # fmt: skip
             client.execute()

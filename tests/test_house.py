@@ -31,10 +31,16 @@ MAX_LINES = {"step3_ppo": 500, "human": 480, "pipeline": 620, "demo": 620, "plot
 MAX_LINES_ELSEWHERE = 310
 MAX_COLUMNS = 100
 
+# classroom/ comes after everything that it teaches; inside it, the same one-way rule.
+CLASSROOM = ["exercise", "compare", "explain", "engine", "registry", "drawing", "notebook",
+             "__init__", "grading"]  # fmt: skip
+
 FILES = sorted(PACKAGE.glob("*.py"))
 SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in FILES}
 TREES = {name: ast.parse(source) for name, source in SOURCES.items()}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+FOLDERS = ["minirlhf", "minirlhf/classroom", "data", "benchmarks", "tests", "notebooks",
+           "notebooks/src"]  # fmt: skip
 
 
 def found(name, node, what):
@@ -100,6 +106,70 @@ def test_imports_go_one_way():
                 continue
             if name in ALONE or ORDER.index(target) >= ORDER.index(name):
                 wrong.append(found(name, node, f"imports {target}"))
+    assert not wrong
+
+
+CLASSROOM_TREES = {
+    path.stem: ast.parse(path.read_text(encoding="utf-8"))
+    for path in sorted((PACKAGE / "classroom").glob("*.py"))
+}
+
+
+def is_a_lessons(name):
+    """lesson04, draw04: one pair of files for each lesson."""
+    return re.fullmatch(r"(lesson|draw)\d\d", name) is not None
+
+
+def test_the_classroom_imports_one_way_and_nothing_below_imports_it():
+    wrong = []
+    shared = {name for name in CLASSROOM_TREES if not is_a_lessons(name)}
+    assert shared == set(CLASSROOM)
+    for name, tree in CLASSROOM_TREES.items():
+        place = len(CLASSROOM) if is_a_lessons(name) else CLASSROOM.index(name)
+        for node, module, _ in imports(tree):
+            parts = module.split(".")
+            if parts[:2] == ["minirlhf", "classroom"]:
+                target = (parts + ["__init__"])[2]
+                mine = is_a_lessons(target) and target[-2:] == name[-2:] and name != target
+                if not mine and (is_a_lessons(target) or CLASSROOM.index(target) >= place):
+                    wrong.append(f"classroom/{name}.py:{node.lineno}: imports {target}")
+    for name, tree in TREES.items():
+        for node, module, _ in imports(tree):
+            if module.startswith("minirlhf.classroom") and name not in ("teach_panel",):
+                wrong.append(found(name, node, module))
+    assert not wrong
+
+
+def test_the_classroom_keeps_the_house_rules():
+    wrong = []
+    third_party = {"numpy": None, "matplotlib": {"drawing"}, "ipywidgets": {"notebook"}}
+    for name, tree in CLASSROOM_TREES.items():
+        where = f"classroom/{name}.py"
+        if not ast.get_docstring(tree):
+            wrong.append(f"{where}: no docstring")
+        for label, node in public_functions(tree):
+            mistake = is_a_lessons(name)  # a known mistake says what it is by its name
+            if not ast.get_docstring(node) and not mistake:
+                wrong.append(f"{where}:{node.lineno}: {label} has no docstring")
+        for node, module, at_top in imports(tree):
+            top = module.split(".")[0]
+            if top == "minirlhf" or top in sys.stdlib_module_names:
+                continue
+            allowed = third_party.get(top, set())
+            if allowed is not None and (name not in allowed or at_top):
+                wrong.append(f"{where}:{node.lineno}: imports {top}")
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Lambda, ast.Global, ast.Nonlocal)):
+                wrong.append(f"{where}:{node.lineno}: {type(node).__name__}")
+            if isinstance(node, FUNCTIONS):
+                inner = [n for n in ast.walk(node) if isinstance(n, (*FUNCTIONS, ast.ClassDef))]
+                wrong += [f"{where}:{n.lineno}: {n.name} inside {node.name}" for n in inner[1:]]
+            if dotted(node).startswith("np.random."):
+                if dotted(node).split(".")[2] not in ("default_rng", "Generator"):
+                    wrong.append(f"{where}:{node.lineno}: {dotted(node)}")
+            if isinstance(node, ast.Call) and name != "grading":
+                if dotted(node.func) in ("eval", "exec", "compile", "input"):
+                    wrong.append(f"{where}:{node.lineno}: {dotted(node.func)}")
     assert not wrong
 
 
@@ -252,7 +322,7 @@ def test_no_code_out_of_data():
     assert not wrong
 
 
-@pytest.mark.parametrize("folder", ["minirlhf", "data", "benchmarks", "tests"])
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_text_files_are_opened_as_utf8(folder):
     wrong = []
     for path in sorted((REPO / folder).glob("*.py")):
@@ -372,7 +442,7 @@ def test_forward_and_backward_come_in_pairs_and_say_their_shapes():
 # ---- size -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("folder", ["minirlhf", "data", "benchmarks", "tests"])
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_lines_fit(folder):
     wrong = []
     for path in sorted((REPO / folder).glob("*.py")):
@@ -390,6 +460,10 @@ def test_files_fit():
         lines = source.count("\n")
         if lines > MAX_LINES.get(name, MAX_LINES_ELSEWHERE):
             wrong[name] = lines
+    for path in (PACKAGE / "classroom").glob("*.py"):
+        lines = path.read_text(encoding="utf-8").count("\n")
+        if lines > MAX_LINES_ELSEWHERE:
+            wrong[f"classroom/{path.name}"] = lines
     assert not wrong
 
 

@@ -36,7 +36,7 @@ def same(a, b, rtol=RTOL):
             return False
         return all(same(a[key], b[key], rtol) for key in b)
     if isinstance(b, (str, type(None))) or isinstance(a, (str, type(None))):
-        return a is b if a is None or b is None else a == b
+        return type(a) is type(b) and a == b
     if callable(b) or callable(a):
         return a is b
     a, b = as_numbers(a), as_numbers(b)
