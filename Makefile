@@ -8,6 +8,7 @@ INSTALLED := .venv/.installed
 help:
 	@echo "make demo       the three steps of RLHF on Rufus (ARGS=\"--seed 1\" passes through)"
 	@echo "make demo-zh    the same in Chinese"
+	@echo "make notebooks  the course, in JupyterLab"
 	@echo "make test       all tests (ARGS=\"-m 'not slow'\" for the quick ones)"
 	@echo "make clean      remove .venv and caches; your runs/ stay"
 
@@ -16,6 +17,9 @@ demo: $(INSTALLED)
 
 demo-zh: $(INSTALLED)
 	$(VENV_PYTHON) -m minirlhf demo --lang zh $(ARGS)
+
+notebooks: $(INSTALLED)
+	$(VENV_PYTHON) -m jupyter lab --notebook-dir notebooks $(ARGS)
 
 test: $(INSTALLED)
 	$(VENV_PYTHON) -X warn_default_encoding -m pytest $(ARGS)

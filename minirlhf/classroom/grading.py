@@ -144,7 +144,8 @@ def main(words):
     """
     path, student, done = Path(words[0]), words[1], set(words[2:])
     report_to = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a student's function prints goes nowhere
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)  # where a student's prints go
     try:
         sources = read_cells(path)
     except ValueError as error:
