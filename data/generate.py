@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run without i
 
 from minirlhf.data import SEPARATOR, render, write_jsonl, write_text  # noqa: E402
 from minirlhf.errors import InputError  # noqa: E402
-from minirlhf.human import DATA, World, fill  # noqa: E402
+from minirlhf.human import World, fill  # noqa: E402
+from minirlhf.pipeline import data_folder  # noqa: E402
 
 
 def pick(items, rng):
@@ -137,15 +138,17 @@ def main():
         description="Write corpus.txt, sft.jsonl and prompts.jsonl of one language.",
         epilog="Example: python data/generate.py --lang en --seed 0",
     )
-    parser.add_argument("--lang", default="en", help="a folder of data/ (default: en)")
+    parser.add_argument(
+        "--lang", default="en", help="a folder of data/, or the path of a world.json (default: en)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
     parser.add_argument("--documents", type=int, default=20_000, help="default: 20000")
     parser.add_argument("--demonstrations", type=int, default=96, help="default: 96")
-    parser.add_argument("--out", type=Path, help="folder to write to (default: data/LANG)")
+    parser.add_argument("--out", type=Path, help="folder to write to (default: beside world.json)")
     args = parser.parse_args()
-    out = args.out or DATA / args.lang
     try:
         world = World.load(args.lang)
+        out = args.out or data_folder(args.lang)
     except InputError as error:
         sys.exit(f"error: {error}")
     # one stream per file: more documents leave the demonstrations as they are

@@ -225,6 +225,18 @@ def test_the_same_seed_writes_the_committed_bytes(lang, tmp_path, monkeypatch):
         assert (tmp_path / name).read_bytes() == (DATA / lang / name).read_bytes(), name
 
 
+def test_a_world_of_ones_own_gets_its_files_beside_it(tmp_path, monkeypatch):
+    path = tmp_path / "world.json"
+    path.write_bytes((DATA / "en" / "world.json").read_bytes())
+    arguments = ["generate.py", "--lang", str(path), "--documents", "20", "--demonstrations", "4"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    generate.main()
+    assert len(read_corpus(tmp_path / "corpus.txt")) == 20
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "world.json", "corpus.txt", "sft.jsonl", "prompts.jsonl",
+    }  # fmt: skip
+
+
 def test_the_corpus_is_as_natural_and_as_true_as_the_world_says(world):
     lang = raw_lang(world)
     documents = read_corpus(DATA / lang / "corpus.txt")
