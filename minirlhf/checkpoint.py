@@ -79,9 +79,12 @@ def read_arrays(path):
 
 
 def save_model(path, kind, params, config, tokenizer, extra=None):
-    """One model with all that is needed to use it.  Raises NotFiniteError rather than save NaN."""
+    """One model with all that is needed to use it, in float32 whatever it was trained in.
+
+    Raises NotFiniteError rather than save NaN.
+    """
     refuse_not_finite(params, path, "of the trained model")
-    arrays = {name: vars(params)[name] for name in params.shapes}
+    arrays = {name: vars(params)[name].astype(np.float32) for name in params.shapes}
     meta = {"kind": kind, "config": asdict(config), "vocab": tokenizer.vocab, "extra": extra or {}}
     write_arrays(path, arrays, meta)
 

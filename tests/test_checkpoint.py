@@ -83,6 +83,15 @@ def test_a_model_comes_back_bit_for_bit(tmp_path, kind):
     assert back.params.flat[0] == model.params.flat[0] + np.float32(1)
 
 
+def test_a_model_trained_in_float64_is_kept_in_float32(tmp_path):
+    config = GPTConfig(vocab_size=6, block_size=4, n_layer=1, n_head=1, n_embd=4)
+    params = init_params(config, np.random.default_rng(0), dtype=np.float64)
+    save_model(tmp_path / "m.npz", "language model", params, config, Tokenizer("abc"))
+    back = load_model(tmp_path / "m.npz", "language model").params
+    assert back.flat.dtype == np.float32
+    np.testing.assert_array_equal(back.flat, params.flat.astype(np.float32))
+
+
 def test_same_model_same_bytes(tmp_path):
     save(tmp_path / "a.npz", tiny_model())
     save(tmp_path / "b.npz", tiny_model())
