@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("matplotlib")
 from minirlhf import plots  # noqa: E402
+from minirlhf.checkpoint import load_model  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 LANGS = ("en", "zh")
@@ -211,9 +212,17 @@ def test_plots_imports_nothing_of_the_package_and_nests_no_function():
 def test_the_font_has_every_character_of_the_chinese_data():
     from matplotlib.ft2font import FT2Font
     glyphs = FT2Font(str(plots.FONT_FILE)).get_charmap()
-    files = sorted(path for path in (ROOT / "data" / "zh").glob("**/*") if path.is_file())
-    for path in files + [ROOT / "minirlhf" / "plots.py"]:
-        text = path.read_text(encoding="utf-8")
+    texts = {}  # path -> all characters in it
+    for path in sorted((ROOT / "data" / "zh").glob("**/*")):
+        if path.suffix == ".npz":
+            texts[path] = "".join(load_model(path, "language model").tokenizer.vocab)
+        elif path.is_file():
+            texts[path] = path.read_text(encoding="utf-8")
+    for folder in ("minirlhf", "notebooks/src"):
+        for path in sorted((ROOT / folder).glob("**/*.py")):
+            texts[path] = path.read_text(encoding="utf-8")
+    assert len(texts) > 20
+    for path, text in texts.items():
         missing = {char for char in text
                    if "\u2e80" <= char <= "\uffef" and ord(char) not in glyphs}
         assert not missing, f"{path}: run data/fonts/make_subset.py again for {sorted(missing)}"
