@@ -3,7 +3,7 @@
     pip install fonttools;  apt-get install fonts-noto-cjk
     python data/fonts/make_subset.py /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc
 
-Run it again when data/zh or the texts of minirlhf/plots.py gain a character (tests/test_plots.py
+Run it again when data/zh, the lessons or the code that draws gain a character (tests/test_plots.py
 says so). More text files may follow the font on the command line. The same source and the same
 texts give the same bytes. Licence: OFL.txt; the result does not use the reserved name "Source".
 """
@@ -81,8 +81,13 @@ def main():
     parser.add_argument("texts", type=Path, nargs="*", help="more texts to cover")
     parser.add_argument("--out", type=Path, default=HERE / "minirlhf-cjk.otf")
     arguments = parser.parse_args()
-    data = sorted(path for path in (ROOT / "data" / "zh").glob("**/*") if path.is_file())
-    characters = collect(data + [ROOT / "minirlhf" / "plots.py"] + arguments.texts)
+    # a checkpoint is no text; its vocabulary is that of the corpus
+    files = sorted(path for path in (ROOT / "data" / "zh").glob("**/*")
+                   if path.is_file() and path.suffix != ".npz")
+    for pattern in ("plots.py", "classroom/*.py", "beyond/*.py"):
+        files += sorted((ROOT / "minirlhf").glob(pattern))
+    files += sorted((ROOT / "notebooks" / "src").glob("*.py"))
+    characters = collect(files + arguments.texts)
     font = simplified_face(arguments.source)
     options = subset.Options(layout_features=[], hinting=False, name_IDs=["*"],
                              name_languages=["*"], notdef_outline=True, desubroutinize=True,
