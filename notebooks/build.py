@@ -3,6 +3,7 @@
     python notebooks/build.py build [NN ...]     generate and run the lessons and their solutions
     python notebooks/build.py check [NN ...]     has anything changed since they were generated?
     python notebooks/build.py grade SUBMISSIONS --out grades.csv
+    python notebooks/build.py measure            words, pictures, lines: how long is each lesson?
 
 notebooks/src/NN_name.py is the only file of a lesson to be edited: cells begin with `# %%`
 (VS Code and PyCharm run them one by one).  What stands between `### BEGIN SOLUTION` and
@@ -224,11 +225,47 @@ def check(numbers):
     return wrong
 
 
+# ---- measuring ------------------------------------------------------------------------------
+
+MEASURES = ("lesson", "words", "pictures", "words/picture", "exercises", "words/exercise",
+            "cells", "first result", "lines: median", "lines: most", "alt texts", "kB")  # fmt: skip
+
+
+def measure(source):
+    """Path of a source -> its committed lesson's figures, in the order of MEASURES, as texts."""
+    from minirlhf.classroom.registry import exercises
+
+    path = target(source, solutions=False)
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    prose = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    prose = re.sub(r"```.*?```|\$\$.*?\$\$|`[^`]*`|\$[^$]*\$|<[^>]*>", " ", prose, flags=re.DOTALL)
+    words = len(re.findall(r"[A-Za-z'’]+", re.sub(r"\]\([^)]*\)", "]", prose)))
+    code = [c for c in cells if c["cell_type"] == "code"]
+    lines = sorted(len("".join(c["source"]).split("\n")) for c in code)
+    pictures = [o for c in code for o in c["outputs"] if "image/png" in o.get("data", {})]
+    with_alt = sum(bool(o["metadata"]["image/png"].get("alt")) for o in pictures)
+    asked = len(exercises(source.name[:2]))
+    first = next(n for n, c in enumerate(cells, start=1) if c.get("outputs"))
+    figures = (words, len(pictures), words // max(len(pictures), 1), asked, words // asked,
+               len(cells), f"cell {first}", lines[len(lines) // 2], lines[-1],
+               f"{with_alt} of {len(pictures)}", path.stat().st_size // 1000)  # fmt: skip
+    return [source.name[:2], *map(str, figures)]
+
+
+def print_measures(numbers):
+    """Print one row for each lesson."""
+    rows = [MEASURES, *(measure(source) for source in sources(numbers))]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(MEASURES))]
+    for row in rows:
+        print("  ".join(text.rjust(width) for text, width in zip(row, widths)))
+
+
 def main(words=None):
     """The command line -> exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for name, text in (("build", "generate and run"), ("check", "compare with the sources")):
+    for name, text in (("build", "generate and run"), ("check", "compare with the sources"),
+                       ("measure", "length and pictures of each lesson")):  # fmt: skip
         verb = verbs.add_parser(name, help=text)
         verb.add_argument("lessons", nargs="*", metavar="NN", help="lesson numbers; default: all")
     verb = verbs.add_parser("grade", help="a folder of student notebooks -> a table")
@@ -247,6 +284,9 @@ def main(words=None):
     unknown = set(args.lessons) - {path.name[:2] for path in sources()}
     if unknown:
         parser.error(f"no lesson {', '.join(sorted(unknown))} in {SRC.name}/")
+    if args.verb == "measure":
+        print_measures(args.lessons)
+        return 0
     if args.verb == "build":
         build(args.lessons)
     wrong = check(args.lessons)
