@@ -28,6 +28,7 @@ VERBS = {
     "reward": "step 2: train a reward model on rankings or pairs",
     "ppo": "step 3: improve a language model against a reward model",
     "chat": "talk to a language model",
+    "teach": "teach Rufus yourself: judge what he says, correct him, he learns at once",
     "evaluate": "ask a language model many questions and let the gold judge count",
     "walk": "a Rufus small enough to check every number by hand or in a debugger",
 }
@@ -98,6 +99,7 @@ def build_parser():
     add_reward(verbs)
     add_ppo(verbs)
     add_chat(verbs)
+    add_teach(verbs)
     add_evaluate(verbs)
     add_walk(verbs)
     return parser
@@ -241,6 +243,26 @@ def add_chat(verbs):
     parser.add_argument("--temperature", type=float, default=1.0, help="(1.0)")
     parser.add_argument("--answers", type=int, default=3, help="answers per question (3)")
     parser.add_argument("--seed", type=int, default=0)
+
+
+def add_teach(verbs):
+    parser = add_verb(
+        verbs, "teach", "data/LANG (bundled); what you type; an earlier session",
+        "--session: every label at once (.jsonl); beside it the models (.npz), also for chat",
+        "teach --annotator Ann --lang en",
+    )  # fmt: skip
+    parser.add_argument("--lang", help="en, zh or a world.json (en, or that of the session)")
+    parser.add_argument("--annotator", help="your name (me, or that of the session)")
+    parser.add_argument("--session", type=Path, help="(runs/teach/ANNOTATOR-LANG.jsonl)")
+    parser.add_argument("--rounds", type=int, help="stop after N rounds (when you say so)")
+    parser.add_argument(
+        "--simulate", metavar="NAME",
+        help="let a SIMULATED annotator play: a1 to a5, greets, brief, pirate; 10 rounds",
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of a new session (0)")
+    parser.add_argument("--replay", action="store_true", help="compute the models again, and end")
+    parser.add_argument("--export", type=Path, metavar="DIR", help="write its labels as the other "
+                        "verbs read them: sft.jsonl, rankings.jsonl, preferences.jsonl; and end")
 
 
 def add_evaluate(verbs):
@@ -600,6 +622,7 @@ def run_ppo_verb(args, progress):
 
 def run_chat_verb(args, progress):
     from minirlhf.pipeline import ask
+    from minirlhf.teach_round import typed
 
     model = load_speaker(args.model)
     at_least(args, 1, "answers")
@@ -616,7 +639,8 @@ def run_chat_verb(args, progress):
             print("Goodbye.")
             return
         try:
-            answers = ask(model, [typed(question, model)] * args.answers, rng, args.temperature)
+            asked = [typed(question, model.tokenizer)] * args.answers
+            answers = ask(model, asked, rng, args.temperature)
         except InputError as error:
             print(f"Rufus cannot read that: {error}")
             continue
@@ -624,12 +648,14 @@ def run_chat_verb(args, progress):
             print(f"  {answer.text}" + ("" if answer.finished else " ..."))
 
 
-def typed(question, model):
-    """A typed half-width mark is read as the full-width one where the model knows only that."""
-    for half, full in ((",", "，"), ("?", "？"), ("!", "！"), (".", "。"), (":", "：")):
-        if half not in model.tokenizer.vocab and full in model.tokenizer.vocab:
-            question = question.replace(half, full)
-    return question
+def run_teach_verb(args, progress):
+    from minirlhf.teach_terminal import run_teach
+
+    if args.rounds is not None:
+        at_least(args, 1, "rounds")
+    if args.simulate and args.annotator:
+        raise InputError("give --annotator or --simulate, not both")
+    run_teach(args)
 
 
 def run_evaluate_verb(args, progress):
@@ -669,6 +695,7 @@ RUN = {
     "reward": run_reward_verb,
     "ppo": run_ppo_verb,
     "chat": run_chat_verb,
+    "teach": run_teach_verb,
     "evaluate": run_evaluate_verb,
     "walk": run_walk_verb,
 }
@@ -709,6 +736,9 @@ def main(argv=None):
 
 def interrupted(args, argv):
     """What to say after Ctrl-C: what is kept, and how to go on."""
+    if args.verb == "teach":
+        again = shlex.join(argv)
+        return f"Interrupted; every label is kept. Go on with: python -m minirlhf {again}"
     if not hasattr(args, "resume"):
         return "Interrupted."
     again = shlex.join([word for word in argv if word not in ("--resume", "--fresh")])

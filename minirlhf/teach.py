@@ -59,26 +59,28 @@ class Learned(NamedTuple):
     figures: dict  # the new row of session.history
 
 
-def open_session(path, lang="en", annotator="me", seed=0, simulated=False,
+def open_session(path, lang=None, annotator=None, seed=0, simulated=False,
                  settings=TeachSettings(), progress=iter):  # fmt: skip
     """Start a session in a new file, or go on with an old one -> Session.
 
-    An old one keeps its own language, seed and settings.  progress wraps the iterations of what a
-    crash has cut off and is computed again.  Raises InputError if the file is another annotator's,
-    or cannot be read.
+    lang and annotator of a new one are "en" and "me" where None is given.  An old one keeps its own
+    seed and settings.  progress wraps the iterations of what a crash has cut off and is computed
+    again.  Raises InputError if the file is another annotator's or language's, or cannot be read.
     """
     path = Path(path)
     if path.exists() and path.stat().st_size:
         mend(path)
     if not path.exists() or not path.stat().st_size:
-        start_session(path, lang, annotator, seed, simulated, settings)
+        start_session(path, lang or "en", annotator or "me", seed, simulated, settings)
     rows = read_session(path)
-    if (rows[0]["annotator"], rows[0]["simulated"]) != (annotator, simulated):
-        who = "simulated annotator" if rows[0]["simulated"] else "annotator"
-        raise InputError(
-            f"{path}: is a session of the {who} {rows[0]['annotator']!r}; name another file"
-        )
-    return Session(path, rows, progress)
+    kept = rows[0]["annotator"], rows[0]["simulated"]
+    if kept != (annotator or kept[0], simulated):
+        who = "simulated annotator" if kept[1] else "annotator"
+        raise InputError(f"{path}: is a session of the {who} {kept[0]!r}; name another file")
+    session = Session(path, rows, progress)
+    if lang not in (None, session.lang):
+        raise InputError(f"{path}: was started with --lang {session.lang}; name another file")
+    return session
 
 
 def start_session(path, lang, annotator, seed, simulated, settings):

@@ -238,9 +238,10 @@ def learn_reward_model(setup, sft, rankings, rng):
 def look_back(setup, state, rows, number):
     """What the labels since the last learning say about the models that they were given for.
 
-    -> {"version", "rounds" with a label so far, "natural": share of the current policy's answers
-    that the annotator did not call unnatural, "agreement": share of pairs which the reward model,
-    that has not seen them, puts in the annotator's order, "pairs"}; None where nothing was said.
+    -> {"version" that comes out, "judged": version that the labels speak of, "record", "rounds"
+    with a label so far, "natural": share of that version's answers that the annotator did not call
+    unnatural, "votes": how many, "agreement": share of pairs which its reward model, that has not
+    seen them, puts in the annotator's order, "pairs": how many}; None where nothing was said.
     """
     done = state.history[-1]["record"] if state.history else 0
     counted = without_undone(rows[:number])
@@ -254,7 +255,8 @@ def look_back(setup, state, rows, number):
             if name == f"v{state.version}":
                 natural.append(vote)
         rankings.append(round_ranking(asked, labels, ""))
-    row = {"version": rows[number]["version"], "record": number, "rounds": len(labelled)}
+    row = {"version": rows[number]["version"], "judged": state.version, "record": number}
+    row |= {"rounds": len(labelled)}
     row |= {"natural": float(np.mean(natural)) if natural else None}
     row |= {"votes": len(natural), "agreement": None, "pairs": 0}
     rankings = [ranking for ranking in rankings if max(ranking.ranks) > 1]

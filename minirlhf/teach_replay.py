@@ -73,6 +73,11 @@ def replay(path, progress=iter):
     return setup, compute_states(setup, rows, (), progress)
 
 
+def checksum(params):
+    """Params -> a number that changes when any bit of them does."""
+    return zlib.crc32(params.flat.tobytes())
+
+
 # ---- the models file ------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ ORDER = [
     "errors", "tokenizer", "data", "layers", "gpt", "adam", "sample", "gradcheck", "checkpoint",
     "step1_language_model", "step2_reward_model", "step3_ppo", "human", "pipeline", "plots",
     "demo", "teach_session", "teach_together", "teach_learn", "teach_replay", "teach_round",
-    "teach", "teach_people", "teach_terminal", "walk", "__main__",
+    "teach", "teach_people", "teach_lines", "teach_terminal", "walk", "__main__",
 ]  # fmt: skip
 CORE = ORDER[: ORDER.index("human")]  # what a reader reads to know RLHF
 KNOWS_PEOPLE = {"pipeline", "demo", "teach_people", "__main__"}  # who may import human.py
@@ -29,7 +29,7 @@ MAY_ASK = {("__main__", "input"), ("teach_terminal", "input")}
 ALONE = {"__init__"}  # import nothing of the package
 THIRD_PARTY = {"numpy": None, "matplotlib": {"plots"}, "tqdm": {"__main__"}}  # None: every file
 MAX_LINES = {"step3_ppo": 500, "human": 480, "pipeline": 620, "demo": 620, "plots": 700,
-             "__main__": 720, "walk": 800}  # fmt: skip
+             "__main__": 750, "walk": 800}  # fmt: skip
 MAX_LINES_ELSEWHERE = 310
 MAX_LINES_LESSON = 400  # lessonNN.py: four exercises, each with up to six wrong functions
 MAX_COLUMNS = 100
