@@ -1,0 +1,504 @@
+# %% [markdown]
+# # 00 Rufus in one minute
+#
+# Rufus is a robot who has learned to speak from bad examples. Asked who he is, he may say
+# "I, a robot." A person finds that unnatural and types "I am a robot." In the next minute Rufus
+# learns from such help, in front of you. Everything below happens in this notebook.
+#
+# - See one sentence become natural, and see what changed inside Rufus.
+# - Name the three steps of RLHF (reinforcement learning from human feedback) and its four models.
+# - Turn a person's help into something that a program can learn from.
+# - Find out what Rufus did not learn.
+
+# %%
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two threads are slower for small matrices
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from minirlhf import pipeline, step1_language_model, step2_reward_model, step3_ppo
+from minirlhf.adam import init_adam
+from minirlhf.classroom import answer, check, draw00, hint, play  # noqa: F401
+from minirlhf.classroom import pretrained, show, solution, where  # noqa: F401
+from minirlhf.data import Ranking
+from minirlhf.human import World, make_annotators
+
+# %%
+SEED = 1  # another number, another Rufus
+world, rufus = World.load("en"), pretrained("en")
+WHO, rng = world.story["prompt"], np.random.default_rng(SEED)
+print(f"{WHO}  Rufus, asked ten times:")
+for said in pipeline.ask(rufus, [WHO] * 10, rng):
+    print("   ", said.text)
+
+# %% [markdown]
+# **Terms**
+#
+# - **language model** is a program that gives, for a text so far, a probability to each next
+#   character. Rufus is one, and a very small one.
+# - **token** is the piece that it adds at a time, here one character. **EOS** is the token that
+#   means: I have finished.
+# - **pretraining** is learning to guess the next token of many texts.
+# - **prompt** is the question, **response** is the answer.
+# - **sample** is a response that was drawn by chance, character by character, with those
+#   probabilities. **seed** is the number from which all chance in a run comes.
+# - **naturalness** is the share of an answer that a person would leave alone, from 0 to 1. The
+#   **gold judge** knows it exactly; it only measures, and Rufus never hears it.
+# - **simulated annotator** is a small program that plays a person. Real people come in lesson 07.
+# - **correction** is what was said, and what a person types in its place.
+# - **demonstration** is a question with a good answer to imitate. **fine-tuning** (SFT) is further
+#   training on demonstrations.
+# - **ranking** is a few answers to one question, ordered from best to worst.
+# - **reward model** is a model that reads question and answer and gives one number, the **score**.
+# - **policy** is the language model that practises. **PPO** is the method by which it does.
+#   **reference model** is a copy that stays as it was.
+# - **checkpoint** is a model kept as it was at some moment.
+# - **held-out question** is one that is used for measuring only.
+
+# %% [markdown]
+# **Before 1.** Why does Rufus say "I, a robot."?
+#
+# - A. He does not know that he is a robot.
+# - B. He thinks about the question, and makes a mistake.
+# - C. In the text that he has read, such characters often follow such a question.
+#
+# <details><summary>Answer</summary>
+#
+# **C.** Only about a third of the answers in his text are natural. He gives back what he has read.
+# There is no thinking in between, so A and B look for something that is not there.
+#
+# </details>
+
+# %% [markdown]
+# **Before 2.** People will tell Rufus which of his answers sound better. Nobody checks facts. What
+# will he learn?
+#
+# - A. To speak naturally and truthfully, because a natural answer is a true one.
+# - B. To speak naturally. Whether it is true is another matter.
+# - C. Nothing, because no answer gets a mark.
+#
+# <details><summary>Answer</summary>
+#
+# **B.** You will see both happen. C forgets that an order is information, too.
+#
+# </details>
+
+# %% [markdown]
+# ## A person corrects Rufus
+#
+# Rufus answers five questions about himself, six times each. A simulated annotator corrects him.
+# It mends the manner and leaves the content: a cat stays a cat. A sixth question is held out.
+
+# %%
+def own_questions(world):
+    """-> the questions about Rufus to learn from, and the held-out one."""
+    own = [q for q in world.questions() if world.question(q).person == "Rufus"]
+    held_out = world.questions("held_out")
+    return [q for q in own if q not in held_out], [q for q in own if q in held_out]
+
+def correct_answers(world, model, questions, rng):
+    """-> list of (question, said, corrected)."""
+    said = pipeline.ask(model, questions * 6, rng)
+    return [(a.prompt, a.text, world.correct(a.prompt, a.text)) for a in said]
+
+# %%
+asked, held_out = own_questions(world)
+rng = np.random.default_rng(SEED)
+corrections = correct_answers(world, rufus, asked, rng)
+print("held out:", *held_out)
+for question, said, corrected in corrections[:8]:
+    why = world.reason(question, said) or "fine as it is"
+    print(f"{question:18} {said:22} -> {corrected:20} ({why})")
+assert world.correct(WHO, "I, a robot.") == "I am a robot."
+assert round(world.shares["natural"], 1) == 0.3  # of the text that Rufus has read
+
+# %% [markdown]
+# A correction says more than "wrong". It says that one sentence is better than another one. So it
+# is a preference.
+#
+# **Exercise 00.1.** Turn the corrections into such pairs. Keep their order. Leave out corrections
+# that change nothing, and pairs that you have already. About 5 lines. Help: `hint("00.1")`.
+
+# %%
+def corrections_to_pairs(corrections):
+    """list of (question, said, corrected) -> list of (question, better, worse)."""
+    ### BEGIN SOLUTION
+    pairs = []
+    for question, said, corrected in corrections:
+        pair = (question, corrected, said)
+        if said != corrected and pair not in pairs:
+            pairs.append(pair)
+    return pairs
+    ### END SOLUTION
+
+# %%
+corrections_to_pairs = check(corrections_to_pairs)
+
+# %%
+pairs = corrections_to_pairs(corrections)
+print(f"{len(corrections)} answers, {len(pairs)} pairs. The first:")
+print(f"    better {pairs[0][1]!r}, worse {pairs[0][2]!r}")
+
+# %% [markdown]
+# ## Step 1: imitate
+#
+# The better sentences are demonstrations. Rufus is trained on them, very little: some unnatural
+# answers should be left for the next step. Step 1 is optional; practice can start without it.
+
+# %%
+def fine_tune(model, pairs, seed):
+    """Train a copy of the model on the better sentences -> Model."""
+    demonstrations = [(question, better) for question, better, _ in pairs]
+    with tempfile.TemporaryDirectory() as folder:
+        settings = replace(pipeline.SFT, steps=12)
+        return pipeline.run_sft(model, demonstrations, Path(folder), seed, settings)[0]
+
+tuned = fine_tune(rufus, pairs, SEED)
+where(step1_language_model.train_language_model)
+
+# %%
+def measure(world, model, questions, count=24):
+    """-> shares of answers that are natural and true, natural and false, not natural."""
+    said = pipeline.ask(model, questions * count, np.random.default_rng(0))
+    found = [draw00.verdict(world, a) for a in said]
+    return [found.count(verdict) / len(found) for verdict in draw00.VERDICTS]
+
+untaught, imitating = measure(world, rufus, asked), measure(world, tuned, asked)
+print("natural answers, before:", draw00.percent(1 - untaught[2]))
+print("after fine-tuning:      ", draw00.percent(1 - imitating[2]))
+assert imitating[2] < untaught[2]
+
+# %% [markdown]
+# ## Step 2: learn what people prefer
+#
+# Writing is work. Comparing is easier. Both versions of Rufus now answer each question, and a
+# simulated annotator puts up to four different answers into an order.
+
+# %%
+def collect_rankings(world, versions, questions, rng):
+    """Ask each question 24 times; five simulated annotators order the answers."""
+    collected = pipeline.collect_answers(versions, questions * 24, 4, rng)
+    return pipeline.rank_answers(world, collected, make_annotators(rng), rng)
+
+rankings = collect_rankings(world, {"pretrained": rufus, "SFT": tuned}, asked, rng)
+print(f"{len(rankings)} rankings. The first three:")
+for r in rankings[:3]:
+    print(f"{r.prompt:18}", "  >  ".join(text for _, text in sorted(zip(r.ranks, r.responses))))
+
+# %% [markdown]
+# The reward model starts as a copy of Rufus. It learns numbers that explain these orders, and the
+# pairs of your exercise. From then on it can judge answers that no person has seen.
+
+# %%
+def learn_to_judge(model, rankings, pairs, seed):
+    """Rankings, and pairs as rankings of two -> reward model."""
+    more = [Ranking(q, [better, worse], [1, 2], ["", ""], "") for q, better, worse in pairs]
+    with tempfile.TemporaryDirectory() as folder:
+        settings = replace(pipeline.REWARD, epochs=3)
+        return pipeline.run_reward(model, rankings + more, Path(folder), seed, settings)[0]
+
+judge = learn_to_judge(tuned, rankings, pairs, SEED)
+where(step2_reward_model.train_reward_model)
+
+# %% [markdown]
+# **Predict before you run.** Which of these five answers to "Who are you?" gets the highest score?
+#
+# - A. I, a robot.
+# - B. I am a robot.
+# - C. I am a dog.
+# - D. I am a lamp.
+# - E. unit: robot.
+#
+# **Exercise 00.2.** Write the letter.
+
+# %%
+### BEGIN SOLUTION
+favourite = "C"
+### END SOLUTION
+
+# %%
+answer("00.2", favourite)
+
+# %%
+FIVE = ["I, a robot.", "I am a robot.", "I am a dog.", "I am a lamp.", "unit: robot."]
+scores = pipeline.score_texts(judge, WHO, FIVE)
+for i in np.argsort(-scores):
+    print(f"{scores[i]:6.2f}  {'ABCDE'[i]}. {FIVE[i]}")
+assert scores[1] > scores[0] > scores[4]
+
+# %% [markdown]
+# The sentence of the story scores below its correction: that is learned. But the reward model
+# has no idea which of the natural sentences is true. Remember the dog.
+#
+# ## Step 3: practise
+#
+# Rufus speaks. The reward model scores what he said. PPO makes the characters of good answers more
+# probable, and those of bad answers less. Then he speaks again. Straying far from the reference
+# model costs points, so that he keeps his language.
+#
+# Four models take part: the policy, the reference model (the fine-tuned Rufus), the reward model,
+# and a helper. The helper guesses, while Rufus still speaks, how the answer will be scored. Lesson
+# 06 opens it.
+
+# %%
+def practise(model, judge, questions, seed):
+    """PPO against the reward model -> the policy after each update, a list of Models."""
+    models = step3_ppo.PPOModels(
+        policy=model.params.copy(), ref_policy=model.params, reward_model=judge.params,
+        value_model=judge.params.copy(), config=model.config, reward_config=judge.config,
+    )  # fmt: skip
+    adams = {name: init_adam(getattr(models, name)) for name in ("policy", "value_model")}
+    prompts, rng = pipeline.encode_prompts(model, questions), pipeline.stage_rng(seed, "ppo")
+    settings = replace(pipeline.PPO, iterations=16, rollout_size=32,
+                       max_new_tokens=model.extra["max_new_tokens"])  # fmt: skip
+    kept = []
+    for update in range(settings.iterations):  # speak, be judged, change a little
+        step3_ppo.ppo_iteration(models, adams, prompts, settings.kl_coef, settings, update, rng)
+        kept.append(model._replace(params=models.policy.copy()))
+    return kept
+
+# %%
+path = [rufus, tuned] + practise(tuned, judge, asked, SEED)  # 18 checkpoints in the order of time
+names = ["pretrained", "SFT"] + [f"update {n}" for n in range(1, 17)]
+last = measure(world, path[-1], asked)
+print("natural answers after 16 updates:", draw00.percent(1 - last[2]))
+where(step3_ppo.ppo_iteration)
+assert last[2] < imitating[2] < untaught[2]
+
+# %% [markdown]
+# ## One sentence becomes natural
+#
+# To compare, we use the same random numbers at each checkpoint: the first three seeds with which
+# the untaught Rufus says the story's sentence. Each of them is one column of sentences.
+
+# %%
+def say(model, question, seed):
+    """One answer of a model."""
+    return pipeline.ask(model, [question], np.random.default_rng(seed))[0]
+
+def judged(world, model):
+    """-> mean naturalness, and share of answers that are wholly natural."""
+    said = pipeline.ask(model, own_questions(world)[0] * 24, np.random.default_rng(0))
+    found = pipeline.judge_answers(world, said)
+    return found.naturalness, found.natural
+
+# %%
+def timeline(world, path):
+    """Naturalness over time, three sentences at ten checkpoints -> picture, what to see."""
+    question, wanted = world.story["prompt"], world.story["said"]
+    voices = [s for s in range(200) if say(path[0], question, s).text == wanted][:3]
+    curves = np.array([judged(world, model) for model in path]).T  # (2, 18)
+    rows = []
+    for i in [0, 1, *range(3, 18, 2)]:
+        said = [say(path[i], question, voice) for voice in voices]
+        rows.append((i, [(a.text, draw00.verdict(world, a)) for a in said]))
+    (start, natural), (end, natural_end) = curves[:, 0], curves[:, -1]
+    see = (f"Time runs downwards. Naturalness rises from {start:.2f} to {end:.2f}, the share of "
+           f"natural answers from {100 * natural:.0f} to {100 * natural_end:.0f} %.")
+    return draw00.timeline(names, curves, rows), see
+
+# %%
+picture, see = timeline(world, path)
+show(picture, see + " Right: a full circle is natural and true, a half one natural and false.")
+
+# %% [markdown]
+# What changed inside? No sentence was stored. Rufus has nothing but probabilities for the next
+# character, and these moved.
+
+# %%
+panels = []
+for start, next_ones in (("I", " ,"), ("I ", "ai"), ("I am a ", "rcdb")):
+    both = [draw00.next_probabilities(m, WHO, start, next_ones) for m in (rufus, path[-1])]
+    panels.append((f'after "{start}"', next_ones, np.array(both)))
+comma = panels[0][2][:, 1]
+show(draw00.next_characters(panels, ("before", "after")),
+     f"Left, the comma of 'I, a robot.' goes from {100 * comma[0]:.0f} to {100 * comma[1]:.0f} %. "
+     "Middle, a begins 'am' and i begins 'is'. Right, r, c, d, b begin robot, cat, dog, bird.")
+assert comma[1] < comma[0]
+
+# %% [markdown]
+# ## The whole chain
+#
+# Three steps: imitate, learn what people prefer, practise. Here they are, with the numbers of this
+# run. In this lesson the people are simulated.
+
+# %%
+natural = [draw00.percent(1 - measure(world, path[i], asked)[2]) for i in (0, 1, -1)]
+boxes = [
+    (["pretrained Rufus", f"natural: {natural[0]}"], draw00.BLUE, "robot"),
+    (["fine-tuned Rufus", f"natural: {natural[1]}", "reference model"], draw00.BLUE, "robot"),
+    (["reward model", f"{len(rankings)} rankings"], draw00.GREEN, "⚖"),
+    (["policy, and a helper", f"natural: {natural[2]}"], draw00.RED, "robot")]
+arrows = (f"step 1: imitate\n{len(pairs)} sentences", "step 2: people compare answers",
+          "step 3: PPO\n16 updates")
+show(draw00.strip(boxes, arrows),
+     f"Four boxes, three numbered arrows. Natural answers to the five questions: {natural[0]}, "
+     f"then {natural[1]}, then {natural[2]}. Only arrows 1 and 2 need people.")
+
+# %% [markdown]
+# ## Talk to him
+#
+# Six questions and four checkpoints. The last question was held out: no correction, no ranking and
+# no practice ever used it.
+
+# %%
+FOUR = {"pretrained": path[0], "SFT": path[1], "update 8": path[9], "update 16": path[17]}
+
+def talk(question, seed):
+    """One answer of each checkpoint, and what the gold judge says of it."""
+    for name, model in FOUR.items():
+        said = say(model, question, seed)
+        print(f"{name:10}  {said.text:28} {draw00.verdict(world, said)}")
+
+cells = [[say(model, q, 0) for model in FOUR.values()] for q in asked + held_out]
+cells = [[(a.text, draw00.verdict(world, a)) for a in row] for row in cells]
+count = [sum(row[k][1] != draw00.UNNATURAL for row in cells) for k in (0, 3)]
+show(draw00.wall(asked + held_out, FOUR, cells),
+     f"Seed 0. Open circle: not natural; half: natural, false; full: natural, true. "
+     f"{count[0]} of 6 answers are natural on the left, {count[1]} of 6 on the right.")
+
+# %%
+play(talk, question=asked + held_out, seed=list(range(10)))
+talk(WHO, 1)
+
+# %%
+for name, model in FOUR.items():
+    six = measure(world, model, held_out, 120)
+    print(f"{name:10}  {held_out[0]}  natural: {draw00.percent(1 - six[2])}")
+
+# %% [markdown]
+# On the held-out question he gets better, too, but less. He practised on five questions only.
+#
+# ## Natural is not true
+#
+# Now the whole chain again, as one function, with another seed. Nothing else is different.
+
+# %%
+def teach(lang, seed):
+    """All three steps -> the world, and 18 checkpoints in the order of time."""
+    world, model, rng = World.load(lang), pretrained(lang), np.random.default_rng(seed)
+    questions = own_questions(world)[0]
+    pairs = corrections_to_pairs(correct_answers(world, model, questions, rng))
+    tuned = fine_tune(model, pairs, seed)
+    versions = {"pretrained": model, "SFT": tuned}
+    judge = learn_to_judge(tuned, collect_rankings(world, versions, questions, rng), pairs, seed)
+    return world, [model, tuned] + practise(tuned, judge, questions, seed)
+
+OTHER_SEED = 0
+_, other = teach("en", OTHER_SEED)
+
+# %%
+def probability(model, question, sentence):
+    """Probability that this whole sentence is the answer."""
+    return np.exp(pipeline.response_logprob(model, question, sentence))
+
+ANIMALS = ["I am a robot.", "I am a cat.", "I am a dog.", "I am a bird.", "I, a robot."]
+print(f"{WHO:16}   before   seed {SEED}   seed {OTHER_SEED}")
+for sentence in ANIMALS:
+    shares = [100 * probability(m, WHO, sentence) for m in (rufus, path[-1], other[-1])]
+    print(f"{sentence:16}", "".join(f"{share:7.1f} %" for share in shares))
+
+# %%
+bars = []
+for number, models in ((SEED, path), (OTHER_SEED, other)):
+    four = [measure(world, models[i], asked) for i in (0, 1, 9, 17)]
+    bars.append((f"seed {number}", list(FOUR), np.array(four)))
+false = [100 * bars[k][2][[0, 3], 1] for k in (0, 1)]
+show(draw00.verdict_bars(bars),
+     f"Both become natural. Natural but false answers go from {false[0][0]:.0f} to "
+     f"{false[0][1]:.0f} % with seed {SEED}, from {false[1][0]:.0f} to {false[1][1]:.0f} % with "
+     f"seed {OTHER_SEED}.")
+assert min(b[2][3, :2].sum() for b in bars) > 0.8
+
+# %% [markdown]
+# The second Rufus says that he is an animal, in good English. We show these two seeds because they
+# differ; try others in the third cell.
+#
+# **Open question.** Who taught him that? The corrections, the annotators, the reward model or PPO?
+#
+# <details><summary>One answer</summary>
+#
+# No one wanted it. The annotators judged the manner. So the reward model was free to put one
+# natural sentence a little above another. PPO made much of that little. To get truth, someone has
+# to judge truth.
+#
+# </details>
+#
+# So keep this in mind: what comes out is probable, not thought through. A person may find it
+# natural, and it may be wrong. With other annotators it may be harmful.
+
+# %% [markdown]
+# ## 同一段代码 (the same code)
+#
+# Nothing above is about English. In Chinese, Rufus says 我，一个机器人。 and the person types
+# 我是一个机器人。
+
+# %%
+chinese, zh = teach("zh", SEED)
+picture, see = timeline(chinese, zh)
+show(picture, see + " Here, too, some answers stay unnatural.")
+
+# %%
+print("probability as an answer   before    SFT   after")
+for w, models in ((world, path), (chinese, zh)):
+    for sentence in (w.story["said"], w.story["corrected"]):
+        three = [100 * probability(models[i], w.story["prompt"], sentence) for i in (0, 1, -1)]
+        pad = " " * (20 - draw00.text_cells(sentence))
+        print(f"    {sentence}{pad}", "".join(f"{share:6.1f} %" for share in three))
+    assert three[-1] > three[0]
+
+# %% [markdown]
+# **After 1.** Which of the models changes while Rufus practises in step 3?
+#
+# - A. The policy, and its helper.
+# - B. The reward model, because it hears new answers.
+# - C. The reference model, because Rufus gets better.
+#
+# <details><summary>Answer</summary>
+#
+# **A.** The reward model and the reference model stay as they are. If the reference moved along,
+# nothing would hold Rufus back.
+#
+# </details>
+
+# %% [markdown]
+# **After 2.** Rufus says "I am a robot." more often than before. What changed inside him?
+#
+# - A. The sentence was added to a list of good answers.
+# - B. He understood what a robot is.
+# - C. Probabilities of next characters.
+#
+# <details><summary>Answer</summary>
+#
+# **C.** You saw the comma shrink. There is no list, and the second Rufus shows how little he
+# understood.
+#
+# </details>
+
+# %% [markdown]
+# **After 3.** A person typed one correction. For what did this lesson use it?
+#
+# - A. As a demonstration to imitate, and as a pair for the reward model.
+# - B. Only as a demonstration: a reward model needs rankings of four.
+# - C. It was put in the place of what Rufus said.
+#
+# <details><summary>Answer</summary>
+#
+# **A.** Your pairs went into steps 1 and 2. B forgets that a pair is a ranking of two. C would help
+# with one question and one sentence only.
+#
+# </details>
+
+# %% [markdown]
+# **At scale.** InstructGPT was made with the same three steps, by hired people with a model of
+# billions of numbers ([Ouyang et al. 2022](https://arxiv.org/abs/2203.02155)). Its authors report
+# the same limit: answers that people prefer, and still simple mistakes and invented facts.
+#
+# In [lesson 07, "Teach Rufus yourself"](07_teach_rufus_yourself.ipynb), the annotator is you. You
+# may go there at once.
+#
+# Next, lesson 01: what is inside Rufus, down to the last character.
