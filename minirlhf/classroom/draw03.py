@@ -14,11 +14,11 @@ WAYS = (("mean score", RED, "--", "s"), ("z-scored", BLUE, "-", "o"),
 def scores_and_ranks(levels, points, places, names):
     """levels (L,) of naturalness; mean score and mean rank at each level: both (A, L)."""
     with style():
-        fig, axes = canvas(3.0, columns=2)
+        fig, axes = canvas(2.75, columns=2)
         titles = ("The scores they give (1 to 7)", "The ranks they give (1 is best)")
         for ax, values, title in zip(axes, (points, places), titles):
             for row, (colour, dashes, marker) in zip(values, PEOPLE):
-                ax.plot(levels, row, color=colour, linestyle=dashes, marker=marker, markersize=3.5,
+                ax.plot(levels, row, color=colour, linestyle=dashes, marker=marker, markersize=3,
                         linewidth=1.5)  # fmt: skip
             frame(ax, title, "true naturalness", "")
             ax.margins(x=0.02)
@@ -32,7 +32,7 @@ def scores_and_ranks(levels, points, places, names):
 def agreement(tables, titles, names):
     """tables: list of (A, A) between 0 and 1, drawn side by side."""
     with style():
-        fig, axes = canvas(2.9, columns=len(tables))
+        fig, axes = canvas(2.5, columns=len(tables))
         for number, (ax, table, title) in enumerate(zip(axes, tables, titles)):
             heatmap(ax, table, names if number == 0 else [""] * len(names), names, limit=1.0)
             ax.set_title(title)
@@ -47,7 +47,7 @@ def learning_curves(labels, panels, columns=2):
     """
     rows = -(-len(panels) // columns)
     with style():
-        fig, axes = canvas(0.5 + 1.95 * rows, rows=rows, columns=columns)
+        fig, axes = canvas(0.5 + 1.7 * rows, rows=rows, columns=columns)
         for number, (ax, (title, shares, crossing)) in enumerate(zip(axes, panels)):
             for way, (name, colour, dashes, marker) in enumerate(WAYS):
                 place = np.array(labels) * (1.04 ** (way - 1))  # side by side, on a log axis
@@ -67,16 +67,16 @@ def learning_curves(labels, panels, columns=2):
 
 def draw_spread(ax, x, table, colour, dashes, marker):
     """table (seeds, N): its mean as a line, its 10th to 90th percentile as thin bars."""
-    ax.plot(x, table.mean(axis=0), color=colour, linestyle=dashes, marker=marker, markersize=3.5,
+    ax.plot(x, table.mean(axis=0), color=colour, linestyle=dashes, marker=marker, markersize=3,
             linewidth=1.6)  # fmt: skip
     low, high = np.percentile(table, [10, 90], axis=0)  # (N,) each
-    ax.vlines(x, low, high, color=colour, linewidth=0.7)
+    ax.vlines(x, low, high, color=colour, linewidth=0.7, antialiased=False)
 
 
 def sweep(spreads, panels, house):
     """spreads (N,); panels: list of (title, xlabel, shares (seeds, N, 3)); house: marked on x."""
     with style():
-        fig, axes = canvas(2.8, columns=len(panels))
+        fig, axes = canvas(2.6, columns=len(panels))
         for number, (ax, (title, xlabel, shares)) in enumerate(zip(axes, panels)):
             for way, (name, colour, dashes, marker) in enumerate(WAYS):
                 place = np.array(spreads) + 0.04 * (way - 1)  # side by side

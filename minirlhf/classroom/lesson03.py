@@ -10,7 +10,7 @@ TERMS = {
     "tie": r"a tie|(?:no|without|with|many|of) ties|tied (?:answers|ranks)",
     "bias": r"own bias(?:es)?|bias spread|biased annotators?",
     "scale": r"own scales?|personal scales?",
-    "noise": r"noise",
+    "noise": r"(?:the|same|much|little|less|more|any|without) noise",
     "monotone": r"monoton(?:e|ic|ically)",
     "Pearson correlation": r"Pearson|correlations?",
     "Kendall's tau": r"Kendall|tau",

@@ -38,7 +38,8 @@ from minirlhf.human import DATA, Annotator, World, make_annotators
 #   own bias: generous or strict.
 # - **scale** is how much of the points an annotator uses. A person with a small own scale gives
 #   3, 4 and 5 only.
-# - **noise** is what changes when the same person looks at the same answer again.
+# - **noise** is what changes when the same person looks at the same answer again. A careful
+#   person has little noise.
 # - **monotone** means that larger stays larger: such a function never swaps two values.
 # - **Pearson correlation** is 1 when two lists lie on a rising straight line, 0 when they have
 #   nothing to do with each other.
@@ -81,7 +82,7 @@ for person in panel:
 #
 # <details><summary>Answer</summary>
 #
-# **C.** Every average gets the same gift. A generous person does harm only where some answers were
+# **C.** Every average gets the same gift, unless a score hits the limit of 7. A generous person does harm only where some answers were
 # shown to this person and others were not. That is the usual case: nobody has time for all.
 #
 # </details>
@@ -255,7 +256,7 @@ gift = scores[:5] + np.array([2, 0, 0, 0, 0])[:, None]  # (5, 20)  a1 is generou
 assert (ranks(scores[:5].sum(axis=0)) == ranks(gift.sum(axis=0))).all()  # question 2
 
 # %% [markdown]
-# Read this with care. Two people rarely write the same number, so scores look hopeless. Pearson
+# Read this with care. Two people write the same number for one answer in four. Pearson
 # forgives every bias and scale, and finds much in common. Tau is smaller, but it is another unit:
 # translated, both say the same. In this table rankings agree no better than scores do. Their
 # strength must lie elsewhere: a score means something else for each person, a rank does not.
@@ -455,6 +456,8 @@ see = (f"60 labels. Wins stay at {flat:.0f} % whatever the spread; the mean scor
 show(draw03.sweep(SPREADS, panels, house=1.0), see)
 
 # %% [markdown]
+# An open question: why do z-scores weaken at a spread of 3? Count how many scores stand at 1 or 7.
+#
 # ## Is it the ranking, or our use of it?
 #
 # Wins are a crude use of ranks: who met weak opponents wins more. The package's ranking loss
@@ -588,9 +591,9 @@ play(redraw, bias_spread=[0, 0.5, 1, 2, 3], noise=[0.03, 0.12, 0.3])
 
 # %% [markdown]
 # **At scale.** InstructGPT (Ouyang et al. 2022) had about 40 people rank 4 to 9 responses at a
-# time. Its trained annotators agreed with each other on 72.6 % of pairs. HelpSteer (Wang et al.
-# 2023) asked for scores from 0 to 4 instead, and trained a reward model on them. Both work where
-# someone checks the annotators. Our simulated people never tire, and rank as finely as they feel;
-# real ones do neither.
+# time. Its trained annotators agreed with each other on 72.6 % of pairs. HelpSteer2 (Wang et al.
+# 2024) asked for scores from 0 to 4 instead, and trained a reward model on them. So both are done.
+# Our simulated people never tire, and rank as finely as they feel; real people do tire, and their
+# rankings are not free of mistakes either.
 #
 # Next, lesson 04 turns rankings into numbers.
