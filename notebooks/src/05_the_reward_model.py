@@ -206,7 +206,8 @@ print(f"pairs with p within 0.4 .. 0.6       {100 * (abs(p - 0.5) < 0.1).mean():
 assert abs(right - ceiling) < 2 * error
 
 # %% [markdown]
-# With real people nobody knows $p$; here the people are simulated, so we do. The noise ceiling of
+# With real people nobody knows $p$; here the people are simulated, so we do. It is averaged over
+# the five of them, because the model is not told who will judge. The noise ceiling of
 # lesson 04 was counted from repeated labels. This one is computed before any label is drawn. Luck
 # moves the result on our 1376 labels by about a percentage point.
 #
@@ -230,6 +231,7 @@ def scores_of(params, model, texts):
     rows = [encode_example(model.tokenizer, *text, size).ids for text in texts]
     return step2.score_rows(params, model.config, rows)
 
+# %%
 def accuracy(scores, better, worse):
     return float((scores[better] > scores[worse]).mean())
 
@@ -257,7 +259,7 @@ encoded = step2.encode_rankings(model.tokenizer, train, config.block_size)
 judges, curves = zip(*[learn(trunk, seed, encoded, LOOKS) for seed in (0, 1, 2)])
 blank = init_params(config, np.random.default_rng(0), np.float64)  # never saw a text
 _, from_scratch = learn(blank, 0, encoded, LOOKS)
-print("pairs seen  accuracy, seeds 0 1 2     random trunk")
+print("pairs seen  accuracy, seeds 0 1 2     random trunk   (pairs of seed 0)")
 for i in range(len(LOOKS) + 1):
     print(f"{curves[0][i, 0]:10.0f}  " + "  ".join(f"{100 * c[i, 1]:5.1f} %" for c in curves)
           + f"      {100 * from_scratch[i, 1]:5.1f} %")  # fmt: skip
@@ -326,6 +328,8 @@ zh_model, zh_world, zh_train, zh_held = load("zh")
 zh_texts, *zh_pairs = as_pairs(zh_held)
 zh_params = with_scalar_head(zh_model.params, zh_model.config, np.random.default_rng(0))
 zh_encoded = step2.encode_rankings(zh_model.tokenizer, zh_train, zh_model.config.block_size)
+
+# %%
 SETTINGS = step2.RewardModelSettings(batch_size=8, epochs=1, learning_rate=2e-3)
 step2.train_reward_model(zh_params, zh_model.config, zh_encoded, SETTINGS, np.random.default_rng(0))
 zh_rows = reference_rows(zh_model, sorted({r.prompt for r in zh_train}), np.random.default_rng(0))
@@ -359,6 +363,8 @@ panels = []
 for sentence in SPOKEN:
     parts = [(QUESTION, sentence[: end + 1]) for end in range(len(sentence))]
     panels.append((list(sentence), np.array([scores_of(j, model, parts) for j in judges])))
+
+# %%
 ends = [scores[:, -1].mean() for _, scores in panels]
 stop = [scores[:, -1].mean() - scores[:, -2].mean() for _, scores in panels]
 is_a, comma_a = panels[0][1][:, 7], panels[1][1][:, 5]  # after "Zoe is a" and after "Zoe, a"
@@ -403,6 +409,7 @@ def effects(values):
     table = np.reshape(values, (len(questions), -1))  # (12, 9)
     return (table[:, 1:] - table[:, :1]).mean(axis=0)
 
+# %%
 by_score = np.array([effects(scores_of(j, model, versions)) for j in judges])  # (3, 8)
 by_gold = effects([world.naturalness(*version) for version in versions])  # (8,)
 mean = dict(zip(names, by_score.mean(axis=0)))
@@ -413,14 +420,14 @@ show(draw05.counterfactual_bars(names, by_score, by_gold),
      f"{abs(mean['another content: false']):.2f}.")
 
 # %%
-rows = [(r.prompt, response) for r in train for response in r.responses]
-greeted = [world.greets(response) for _, response in rows]
-twice = [response.endswith("..") for _, response in rows]
-firsts = [(r.responses[r.ranks.index(1)], r.responses[r.ranks.index(max(r.ranks))]) for r in train]
-mixed = [world.greets(a) for a, b in firsts if world.greets(a) != world.greets(b)]
-print(f"training answers {len(rows)}, with a greeting {sum(greeted)}, with two stops {sum(twice)}")
-print(f"best against worst of a ranking, one of them greets: the greeting wins "
-      f"{sum(mixed)} of {len(mixed)}")  # fmt: skip
+train_texts, won, lost = as_pairs(train)
+greets = np.array([world.greets(response) for _, response in train_texts])  # (N,)
+wins = greets[won][greets[won] != greets[lost]]  # pairs in which one of the two greets
+said = [response for r in train for response in r.responses]
+counts = [sum(map(world.greets, said)), sum(response.endswith("..") for response in said)]
+print(f"training answers {len(said)}: with a greeting {counts[0]}, with two full stops {counts[1]}")
+print(f"against an answer without, a greeting won {100 * wins.mean():.0f} % of {len(wins)} pairs")
+assert wins.mean() > 0.5
 assert by_score[:, -1].min() > 0 > by_gold[-1]  # full stop twice, on each seed
 assert by_score[:, 1].max() < -0.3 and by_gold[1] == 0 and abs(by_score[:, 0]).max() < 0.2
 
@@ -430,8 +437,8 @@ assert by_score[:, 1].max() < -0.3 and by_gold[1] == 0 and abs(by_score[:, 0]).m
 # - **Full stop twice.** All three models find it better than one. A likely reason: a missing stop
 #   was punished often, and a second one occurs in 5 answers out of 4016. Nobody ranks what nobody
 #   says.
-# - **Greeting.** The labels do not say that greetings are bad: they won. But they are rare, and the
-#   model did not learn them.
+# - **Greeting.** The labels do not say that greetings are bad: greeted answers won more often than
+#   not. But they are rare, and the model did not learn them.
 # - **False fact.** It costs nothing. The judges ranked naturalness, so truth never entered. A
 #   reward model learns what was ranked, not what we wish.
 #
@@ -448,6 +455,7 @@ TWENTY = sorted(dict.fromkeys(said), key=said.count, reverse=True)[:20]
 twenty = scores_of(judges[0], model, [(QUESTION, sentence) for sentence in TWENTY])
 natural = [world.naturalness(QUESTION, sentence) for sentence in TWENTY]
 
+# %%
 def place(sentence):
     score = scores_of(judges[0], model, [(QUESTION, sentence)])[0]
     rank = 1 + (twenty > score).sum()
@@ -479,6 +487,7 @@ def run(spoil, seed):
     held_out = accuracy(scores_of(params, zh_model, zh_texts), *zh_pairs)
     return [np.mean([row[key] for row in log]) for key in ("loss", "accuracy")] + [held_out]
 
+# %%
 print("version   loss at the end   own at the end   held-out accuracy, seeds 0 1 2")
 for name, spoil in (("healthy", None), ("X", spoil_x), ("Y", spoil_y)):
     loss, own, held_out = np.array([run(spoil, seed) for seed in (0, 1, 2)]).T  # (3,) each
