@@ -325,7 +325,8 @@ LAYERNORM = Exercise(
     id="01.4", reference=layernorm_backward, package=layers.layernorm_backward, points=3,
     task="It takes the upstream gradient dy (B, T, C) and the cache (xhat, rstd, gain), and "
          "gives dx (B, T, C), dgain (C,), dbias (C,).",
-    example="layernorm_backward(dy, cache)[2] is [1, 0, 0] for dy = [[[1, 0, 0]]].",
+    example="layernorm_backward gives dx = [[[1/3, -2/3, 1/3]]] if dy = [[[1, 0, 0]]], xhat = "
+            "[[[-1.2247, 0, 1.2247]]], rstd = [[[2]]] and gain = [1, 1, 3].",
     cases=layernorm_cases,
     mistakes=(
         Mistake("no mean path", "The path through the mean is missing: every entry of x moves "
