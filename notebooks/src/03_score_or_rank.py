@@ -82,8 +82,9 @@ for person in panel:
 #
 # <details><summary>Answer</summary>
 #
-# **C.** Every average gets the same gift, unless a score hits the limit of 7. A generous person does harm only where some answers were
-# shown to this person and others were not. That is the usual case: nobody has time for all.
+# **C.** Every average gets the same gift, unless a score hits the limit of 7. A generous person
+# does harm only where some answers were shown to this person and others were not. That is the usual
+# case: nobody has time for all.
 #
 # </details>
 
@@ -464,7 +465,7 @@ show(draw03.sweep(SPREADS, panels, house=1.0), see)
 # accounts for the opponents (lesson 04 explains how). Same rankings, better use:
 
 # %%
-def fitted(which, scores, places, steps=150, rate=40.0):
+def fitted(which, scores, places, steps=100, rate=40.0):
     """Gradient descent on the package's loss for rankings -> four ways, the fit last."""
     u, shown, place = np.zeros(20), which.reshape(-1, 4), places.reshape(-1, 4)
     for _ in range(steps):
@@ -544,7 +545,7 @@ play(redraw, bias_spread=[0, 0.5, 1, 2, 3], noise=[0.03, 0.12, 0.3])
 # **Essay.** You lead the labelling for a new robot. In which situation would you ask for scores
 # instead of ranks? State the condition on the annotators, on the number of labels, and on who sees
 # what. Support each with one number from this lesson. Name one thing about real people that these
-# simulated annotators cannot tell you. (150 words; replace this cell.)
+# simulated annotators cannot tell you. (100 words or more; replace this cell.)
 
 # %% [markdown]
 # **After 1.** The Pearson correlation of scores was 0.75, the tau of ranks 0.56. What follows?
