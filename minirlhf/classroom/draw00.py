@@ -99,11 +99,10 @@ def strip(boxes, arrows):
 
     boxes: (lines, colour, icon) of pretrained, fine-tuned, reward model, policy; arrows: 3 texts.
     """
-    from matplotlib.figure import Figure
-
     with style():
-        fig = Figure(figsize=(WIDTH, 2.9), facecolor=CARD)
-        ax = fig.add_axes((0, 0, 1, 1))
+        fig, (ax,) = canvas(2.9)
+        fig.set_layout_engine("none")
+        ax.set_position((0, 0, 1, 1))
         ax.set(xlim=(0, WIDTH), ylim=(2.9, 0))
         ax.axis("off")
         width, places = 2.2, ((0.1, 0.25), (3.4, 0.25), (3.4, 1.95), (6.7, 0.25))
@@ -174,5 +173,6 @@ def verdict_bars(groups):
 
 __all__ = [
     "BLUE", "FALSE", "GREEN", "MARKS", "RED", "TRUE", "UNNATURAL", "VERDICTS", "next_characters",
-    "next_probabilities", "percent", "strip", "text_cells", "timeline", "verdict", "verdict_bars", "wall",
+    "next_probabilities", "percent", "strip", "text_cells", "timeline", "verdict",
+    "verdict_bars", "wall",
 ]  # fmt: skip

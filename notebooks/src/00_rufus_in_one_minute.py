@@ -1,9 +1,16 @@
 # %% [markdown]
 # # 00 Rufus in one minute
 #
-# Rufus is a robot who has learned to speak from bad examples. Asked who he is, he may say
-# "I, a robot." A person finds that unnatural and types "I am a robot." In the next minute Rufus
-# learns from such help, in front of you. Everything below happens in this notebook.
+# Rufus is a robot who has learned to speak from bad examples. Ask him who he is, and he may say:
+#
+# > I, a robot.
+#
+# A person finds that unnatural, and types what sounds right:
+#
+# > I am a robot.
+#
+# In the next minute Rufus learns from such help, in front of you. Everything below happens in this
+# notebook.
 #
 # - See one sentence become natural, and see what changed inside Rufus.
 # - Name the three steps of RLHF (reinforcement learning from human feedback) and its four models.
@@ -22,8 +29,7 @@ import numpy as np
 
 from minirlhf import pipeline, step1_language_model, step2_reward_model, step3_ppo
 from minirlhf.adam import init_adam
-from minirlhf.classroom import answer, check, draw00, hint, play  # noqa: F401
-from minirlhf.classroom import pretrained, show, solution, where  # noqa: F401
+from minirlhf.classroom import answer, check, draw00, hint, play, pretrained, show, where  # noqa
 from minirlhf.data import Ranking
 from minirlhf.human import World, make_annotators
 
@@ -40,22 +46,25 @@ for said in pipeline.ask(rufus, [WHO] * 10, rng):
 #
 # - **language model** is a program that gives, for a text so far, a probability to each next
 #   character. Rufus is one, and a very small one.
-# - **token** is the piece that it adds at a time, here one character. **EOS** is the token that
-#   means: I have finished.
+# - **token** is the piece that it adds at a time, here one character.
+# - **EOS** is the token that means: I have finished.
 # - **pretraining** is learning to guess the next token of many texts.
-# - **prompt** is the question, **response** is the answer.
-# - **sample** is a response that was drawn by chance, character by character, with those
-#   probabilities. **seed** is the number from which all chance in a run comes.
-# - **naturalness** is the share of an answer that a person would leave alone, from 0 to 1. The
-#   **gold judge** knows it exactly; it only measures, and Rufus never hears it.
+# - **prompt** is the question.
+# - **response** is the answer.
+# - **sample** is a response drawn by chance, token by token, with those probabilities.
+# - **seed** is the number from which all chance in a run comes.
+# - **naturalness** is the share of an answer that a person would leave alone, from 0 to 1.
+# - **gold judge** knows it exactly. It only measures, and Rufus never hears it.
 # - **simulated annotator** is a small program that plays a person. Real people come in lesson 07.
 # - **correction** is what was said, and what a person types in its place.
-# - **demonstration** is a question with a good answer to imitate. **fine-tuning** (SFT) is further
-#   training on demonstrations.
+# - **demonstration** is a question with a good answer to imitate.
+# - **fine-tuning** (SFT) is a little more training, on demonstrations.
 # - **ranking** is a few answers to one question, ordered from best to worst.
-# - **reward model** is a model that reads question and answer and gives one number, the **score**.
-# - **policy** is the language model that practises. **PPO** is the method by which it does.
-#   **reference model** is a copy that stays as it was.
+# - **reward model** is a model that reads a question with an answer and gives one number.
+# - **score** is this number.
+# - **policy** is the language model that practises.
+# - **PPO** is the method by which it does.
+# - **reference model** is a copy of the policy from before, which does not change.
 # - **checkpoint** is a model kept as it was at some moment.
 # - **held-out question** is one that is used for measuring only.
 
@@ -157,6 +166,7 @@ def fine_tune(model, pairs, seed):
         settings = replace(pipeline.SFT, steps=12)
         return pipeline.run_sft(model, demonstrations, Path(folder), seed, settings)[0]
 
+# %%
 tuned = fine_tune(rufus, pairs, SEED)
 where(step1_language_model.train_language_model)
 
@@ -167,6 +177,7 @@ def measure(world, model, questions, count=24):
     found = [draw00.verdict(world, a) for a in said]
     return [found.count(verdict) / len(found) for verdict in draw00.VERDICTS]
 
+# %%
 untaught, imitating = measure(world, rufus, asked), measure(world, tuned, asked)
 print("natural answers, before:", draw00.percent(1 - untaught[2]))
 print("after fine-tuning:      ", draw00.percent(1 - imitating[2]))
@@ -184,6 +195,7 @@ def collect_rankings(world, versions, questions, rng):
     collected = pipeline.collect_answers(versions, questions * 24, 4, rng)
     return pipeline.rank_answers(world, collected, make_annotators(rng), rng)
 
+# %%
 rankings = collect_rankings(world, {"pretrained": rufus, "SFT": tuned}, asked, rng)
 print(f"{len(rankings)} rankings. The first three:")
 for r in rankings[:3]:
@@ -201,6 +213,7 @@ def learn_to_judge(model, rankings, pairs, seed):
         settings = replace(pipeline.REWARD, epochs=3)
         return pipeline.run_reward(model, rankings + more, Path(folder), seed, settings)[0]
 
+# %%
 judge = learn_to_judge(tuned, rankings, pairs, SEED)
 where(step2_reward_model.train_reward_model)
 
@@ -229,6 +242,7 @@ scores = pipeline.score_texts(judge, WHO, FIVE)
 for i in np.argsort(-scores):
     print(f"{scores[i]:6.2f}  {'ABCDE'[i]}. {FIVE[i]}")
 assert scores[1] > scores[0] > scores[4]
+assert SEED != 1 or np.argmax(scores) == 2  # which natural one comes first depends on the seed
 
 # %% [markdown]
 # The sentence of the story scores below its correction: that is learned. But the reward model
@@ -336,8 +350,8 @@ boxes = [
 arrows = (f"step 1: imitate\n{len(pairs)} sentences", "step 2: people compare answers",
           "step 3: PPO\n16 updates")
 show(draw00.strip(boxes, arrows),
-     f"Four boxes, three numbered arrows. Natural answers to the five questions: {natural[0]}, "
-     f"then {natural[1]}, then {natural[2]}. Only arrows 1 and 2 need people.")
+     f"Three steps, from left to right. Natural answers to the five questions: {natural[0]}, "
+     f"then {natural[1]}, then {natural[2]}. Only steps 1 and 2 need people.")
 
 # %% [markdown]
 # ## Talk to him
@@ -366,9 +380,11 @@ play(talk, question=asked + held_out, seed=list(range(10)))
 talk(WHO, 1)
 
 # %%
+gains = []
 for name, model in FOUR.items():
-    six = measure(world, model, held_out, 120)
-    print(f"{name:10}  {held_out[0]}  natural: {draw00.percent(1 - six[2])}")
+    gains.append(1 - measure(world, model, held_out, 120)[2])
+    print(f"{name:10}  {held_out[0]}  natural: {draw00.percent(gains[-1])}")
+assert SEED != 1 or gains[0] < gains[3] < 1 - last[2]
 
 # %% [markdown]
 # On the held-out question he gets better, too, but less. He practised on five questions only.
@@ -388,6 +404,7 @@ def teach(lang, seed):
     judge = learn_to_judge(tuned, collect_rankings(world, versions, questions, rng), pairs, seed)
     return world, [model, tuned] + practise(tuned, judge, questions, seed)
 
+# %%
 OTHER_SEED = 0
 _, other = teach("en", OTHER_SEED)
 
@@ -401,6 +418,8 @@ print(f"{WHO:16}   before   seed {SEED}   seed {OTHER_SEED}")
 for sentence in ANIMALS:
     shares = [100 * probability(m, WHO, sentence) for m in (rufus, path[-1], other[-1])]
     print(f"{sentence:16}", "".join(f"{share:7.1f} %" for share in shares))
+first, second = (probability(m[-1], WHO, "I am a robot.") for m in (path, other))
+assert SEED != 1 or first > 0.5 > 0.1 > second
 
 # %%
 bars = []
@@ -449,7 +468,7 @@ for w, models in ((world, path), (chinese, zh)):
         three = [100 * probability(models[i], w.story["prompt"], sentence) for i in (0, 1, -1)]
         pad = " " * (20 - draw00.text_cells(sentence))
         print(f"    {sentence}{pad}", "".join(f"{share:6.1f} %" for share in three))
-    assert three[-1] > three[0]
+    assert SEED != 1 or three[-1] > three[0]
 
 # %% [markdown]
 # **After 1.** Which of the models changes while Rufus practises in step 3?
