@@ -42,7 +42,7 @@ for said in pipeline.ask(rufus, [WHO] * 10, rng):
     print("   ", said.text)
 
 # %% [markdown]
-# **Terms**
+# **Terms** (skim them now; come back when you meet one)
 #
 # - **language model** is a program that gives, for a text so far, a probability to each next
 #   character. Rufus is one, and a very small one.
@@ -54,7 +54,7 @@ for said in pipeline.ask(rufus, [WHO] * 10, rng):
 # - **sample** is a response drawn by chance, token by token, with those probabilities.
 # - **seed** is the number from which all chance in a run comes.
 # - **naturalness** is the share of an answer that a person would leave alone, from 0 to 1.
-# - **gold judge** knows it exactly. It only measures, and Rufus never hears it.
+# - **gold judge** is the part of this toy world that knows it exactly. Rufus never hears it.
 # - **simulated annotator** is a small program that plays a person. Real people come in lesson 07.
 # - **correction** is what was said, and what a person types in its place.
 # - **demonstration** is a question with a good answer to imitate.
@@ -203,7 +203,8 @@ for r in rankings[:3]:
 
 # %% [markdown]
 # The reward model starts as a copy of Rufus. It learns numbers that explain these orders, and the
-# pairs of your exercise. From then on it can judge answers that no person has seen.
+# pairs of your exercise. From then on it judges answers that no person has seen. How well? We let
+# it order pairs of new answers, and compare with the gold judge. A coin would be right in 50 %.
 
 # %%
 def learn_to_judge(model, rankings, pairs, seed):
@@ -216,8 +217,17 @@ def learn_to_judge(model, rankings, pairs, seed):
 # %%
 judge = learn_to_judge(tuned, rankings, pairs, SEED)
 where(step2_reward_model.train_reward_model)
+right, chance = {}, np.random.default_rng(50)
+others = [q for q in world.questions() if world.question(q).person != "Rufus"][::10]
+for about, questions in (("his five questions", asked), ("other people", others)):
+    fresh = collect_rankings(world, {"pretrained": rufus, "SFT": tuned}, questions, chance)
+    right[about] = pipeline.reward_accuracy(judge, fresh, world)["gold"]
+    print(f"new answers about {about}: right order in {draw00.percent(right[about])} of pairs")
+assert right["his five questions"] > right["other people"] > 0.5
 
 # %% [markdown]
+# So it is a fair judge for these five questions, and a worse one elsewhere.
+#
 # **Predict before you run.** Which of these five answers to "Who are you?" gets the highest score?
 #
 # - A. I, a robot.
@@ -345,7 +355,8 @@ natural = [draw00.percent(1 - measure(world, path[i], asked)[2]) for i in (0, 1,
 boxes = [
     (["pretrained Rufus", f"natural: {natural[0]}"], draw00.BLUE, "robot"),
     (["fine-tuned Rufus", f"natural: {natural[1]}", "reference model"], draw00.BLUE, "robot"),
-    (["reward model", f"{len(rankings)} rankings"], draw00.GREEN, "⚖"),
+    (["reward model", f"{len(rankings)} rankings",
+      f"right: {draw00.percent(right['his five questions'])} of pairs"], draw00.GREEN, "⚖"),
     (["policy, and a helper", f"natural: {natural[2]}"], draw00.RED, "robot")]
 arrows = (f"step 1: imitate\n{len(pairs)} sentences", "step 2: people compare answers",
           "step 3: PPO\n16 updates")
@@ -387,7 +398,8 @@ for name, model in FOUR.items():
 assert SEED != 1 or gains[0] < gains[3] < 1 - last[2]
 
 # %% [markdown]
-# On the held-out question he gets better, too, but less. He practised on five questions only.
+# On the held-out question he gets better, too, but less, and with other seeds not always. He
+# practised on five questions only.
 #
 # ## Natural is not true
 #
@@ -395,18 +407,18 @@ assert SEED != 1 or gains[0] < gains[3] < 1 - last[2]
 
 # %%
 def teach(lang, seed):
-    """All three steps -> the world, and 18 checkpoints in the order of time."""
+    """All three steps -> the world, 18 checkpoints in the order of time, the reward model."""
     world, model, rng = World.load(lang), pretrained(lang), np.random.default_rng(seed)
     questions = own_questions(world)[0]
     pairs = corrections_to_pairs(correct_answers(world, model, questions, rng))
     tuned = fine_tune(model, pairs, seed)
     versions = {"pretrained": model, "SFT": tuned}
     judge = learn_to_judge(tuned, collect_rankings(world, versions, questions, rng), pairs, seed)
-    return world, [model, tuned] + practise(tuned, judge, questions, seed)
+    return world, [model, tuned] + practise(tuned, judge, questions, seed), judge
 
 # %%
 OTHER_SEED = 0
-_, other = teach("en", OTHER_SEED)
+_, other, other_judge = teach("en", OTHER_SEED)
 
 # %%
 def probability(model, question, sentence):
@@ -418,8 +430,18 @@ print(f"{WHO:16}   before   seed {SEED}   seed {OTHER_SEED}")
 for sentence in ANIMALS:
     shares = [100 * probability(m, WHO, sentence) for m in (rufus, path[-1], other[-1])]
     print(f"{sentence:16}", "".join(f"{share:7.1f} %" for share in shares))
-first, second = (probability(m[-1], WHO, "I am a robot.") for m in (path, other))
-assert SEED != 1 or first > 0.5 > 0.1 > second
+assert SEED != 1 or probability(path[-1], WHO, ANIMALS[0]) > 0.5
+assert probability(other[-1], WHO, ANIMALS[0]) < 0.1
+
+# %%
+leads, early = [], []
+for number, model, critic in ((SEED, tuned, judge), (OTHER_SEED, other[1], other_judge)):
+    dog, robot = pipeline.score_texts(critic, WHO, ["I am a dog.", "I am a robot."])
+    leads.append(dog - robot)
+    early.append(probability(model, WHO, "I am a dog."))
+    print(f"seed {number}: before step 3 he says the dog in {100 * early[-1]:.1f} % of answers; "
+          f"its score is {leads[-1]:+.2f} from the robot's")
+assert SEED != 1 or (0 < leads[0] < leads[1] and early[0] < early[1])
 
 # %%
 bars = []
@@ -434,8 +456,9 @@ show(draw00.verdict_bars(bars),
 assert min(b[2][3, :2].sum() for b in bars) > 0.8
 
 # %% [markdown]
-# The second Rufus says that he is an animal, in good English. We show these two seeds because they
-# differ; try others in the third cell.
+# The second Rufus says that he is an animal, in good English. Both reward models put the dog
+# above the robot. But with seed 0 its lead was larger, and Rufus said it more often from the start.
+# We show these two seeds because they differ; try others in the third cell.
 #
 # **Open question.** Who taught him that? The corrections, the annotators, the reward model or PPO?
 #
@@ -457,7 +480,7 @@ assert min(b[2][3, :2].sum() for b in bars) > 0.8
 # 我是一个机器人。
 
 # %%
-chinese, zh = teach("zh", SEED)
+chinese, zh, _ = teach("zh", SEED)
 picture, see = timeline(chinese, zh)
 show(picture, see + " Here, too, some answers stay unnatural.")
 
