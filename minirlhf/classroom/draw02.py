@@ -105,7 +105,7 @@ def pretraining_loss(losses, held_out, levels, watched):
         fig, (ax,) = canvas(3.3)
         ax.plot(np.arange(1, len(losses) + 1), losses, color=BLUE, linewidth=0.8, alpha=0.7)
         steps, values = np.array(held_out).T  # (M,) each
-        ax.plot(steps, values, color=RED, linewidth=1.8, linestyle="--", marker="o", markersize=3)
+        ax.plot(steps, values, color=RED, linestyle="", marker="o", markersize=3.5)
         frame(ax, "", "training step (logarithmic)", "nats per character", (0, 4.2))
         ax.set_xscale("log")
         ax.set_xlim(1, len(losses))
@@ -149,17 +149,18 @@ def shown_and_said(mixed, own, practised, start):
     with style():
         fig, (ax,) = canvas(3.9)
         ax.plot([0, 1], [0, 1], color=GREY, linewidth=1.1, linestyle="--")
-        ax.text(0.985, 0.9, "as good as\nwhat was shown", size=8.5, color=GREY, ha="right",
-                va="top")  # fmt: skip
+        ax.text(0.69, 0.76, "as good as\nwhat was shown", size=8.5, color=GREY, ha="right",
+                va="center")  # fmt: skip
         ax.axhline(start, color=GREY, linewidth=1.1, linestyle=":")
         ax.text(1.0, start + 0.015, f"pretrained: {100 * start:.0f} %", size=8.5, color=GREY,
                 ha="right")  # fmt: skip
         ax.plot(*np.array(mixed).T, "o-", color=BLUE, markersize=7, linewidth=1.2)
-        ax.annotate("SFT on demonstrations,\nsome with faults", mixed[1], (-6, 10), size=8.5,
-                    textcoords="offset points", color=BLUE, ha="right", va="bottom")  # fmt: skip
+        ax.annotate("SFT on demonstrations,\nsome with faults", mixed[3], (8, -6), size=8.5,
+                    textcoords="offset points", color=BLUE, va="top")  # fmt: skip
         for x, y, name in own:
             ax.plot(x, y, "s", color=ORANGE, markersize=8, markeredgecolor=INK)
-            ax.annotate(name, (x, y), (9, -4), textcoords="offset points", size=8.5, va="top")
+            ax.annotate(name, (x, y), (-9, 0), textcoords="offset points", size=8.5, ha="right",
+                        va="center")  # fmt: skip
         x, y, name = practised
         ax.plot(x, y, "*", color=RED, markersize=17, markeredgecolor=INK)
         ax.annotate(name, (x, y), (12, 2), textcoords="offset points", size=8.5, color=RED,

@@ -5,7 +5,7 @@
 # training with the same loss. Only what counts is different.
 #
 # - Know what the loss measures, in nats, and what a given number is worth.
-# - Watch a model learn to speak, from noise to sentences, in a run made here.
+# - Watch a model learn to speak, from random characters to sentences, in a run made here.
 # - Write the loss with its mask, and find a bug in it that no error message shows.
 # - Draw the next character yourself, and see what temperature does.
 # - Find out by experiment why SFT is optional, and why people rank answers at all.
@@ -22,8 +22,8 @@ import numpy as np
 
 from minirlhf import adam, data, gpt, human, pipeline, sample, tokenizer
 from minirlhf import step1_language_model as step1
-from minirlhf.classroom import answer, check, draw02, hint, play, show, solution, where  # noqa: F401
-from minirlhf.classroom.notebook import pretrained
+from minirlhf.classroom import answer, check, draw02, play, pretrained, show, where
+from minirlhf.classroom.notebook import hint, solution  # noqa: F401
 from minirlhf.layers import log_softmax, token_logprobs_forward  # noqa: F401
 
 # %% [markdown]
@@ -43,7 +43,8 @@ from minirlhf.layers import log_softmax, token_logprobs_forward  # noqa: F401
 # - **training step** is one update of the parameters, from one batch.
 # - **epoch** is one pass over all examples.
 # - **learning rate** says how far one update moves the parameters.
-# - **inverse CDF** is a way to draw: add up the probabilities until the sum passes a random number.
+# - **inverse CDF** is a way to draw: add up the probabilities (the sums are the cumulative
+#   distribution function) until the sum passes a random number.
 # - **temperature** divides the logits before a draw: low is careful, high is bold.
 # - **top-k** means that only the k most probable tokens may be drawn.
 # - **overfitting** means that the loss falls on the examples shown and rises on others.
@@ -75,8 +76,9 @@ show(draw02.surprise_strips(rows, totals),
 
 # %% [markdown]
 # ↵ stands between question and answer, ■ is EOS. The model gives a probability to every next
-# character, and only those. A whole answer costs the sum.
-#
+# character, and to nothing else. The surprise of an answer is the sum over its characters.
+
+# %% [markdown]
 # **Before 1.** Rufus has read thousands of documents, and in most of them the answers hold faults.
 # Now we show him 8 faultless answers. What will he say to questions that are not among these 8?
 #
@@ -109,7 +111,7 @@ show(draw02.surprise_strips(rows, totals),
 #
 # With targets $y_t$ and a mask $m_t$ of 0 and 1, cross-entropy is
 #
-# $$L = -\frac{\sum_t m_t \ln p(y_t \mid y_{<t})}{\sum_t m_t}$$
+# $$L = -\frac{\sum_t m_t \ln p(y_t \mid y_1 \ldots y_{t-1})}{\sum_t m_t}$$
 #
 # Pretraining counts every character of a document, and EOS. SFT counts the answer, and EOS.
 
@@ -188,8 +190,8 @@ answer("02.2", bug)
 #
 # A mean of two losses lies between them. The third number does not: PAD adds 0 to the sum but 1
 # to the number of places. So the loss of a document depends on its neighbours, and a batch with
-# one long text looks easy. Training still runs. Its steps are just too small, by another factor
-# in every batch.
+# one long text looks easy. Training still runs, and Adam hides a constant factor. But a batch
+# with much padding now counts less than it should.
 #
 # </details>
 #
@@ -202,7 +204,7 @@ answer("02.2", bug)
 # %%
 texts = data.read_corpus(human.DATA / "en" / "corpus.txt")[:12_500]
 documents = [encode("", text) for text in texts]
-held_out, documents, V = documents[:200], documents[500:], model.config.vocab_size
+held_out, documents, V = documents[:50], documents[500:], model.config.vocab_size
 levels = {"guessing": np.log(V), "unigram": step1.unigram_entropy(documents, V),
           "bigram": step1.bigram_entropy(documents, V)}  # fmt: skip
 pairs = [tuple(t.split("\n")) for t in texts if t.split("\n")[0] in world.asked]
@@ -238,7 +240,10 @@ def keep_copies(steps):
             copies[step] = small._replace(params=small.params.copy())
         yield step
 
-SETTINGS = step1.LanguageModelSettings(steps=1000, batch_size=12, learning_rate=0.01)
+# %%
+SETTINGS = step1.LanguageModelSettings(
+    steps=1000, batch_size=12, learning_rate=0.01, evaluate_every=20
+)
 history = step1.train_language_model(
     small.params, config, documents, SETTINGS, rng, held_out, progress=keep_copies
 )
@@ -302,12 +307,12 @@ def sample_next(logits, temperature, top_k, u):
 sample_next = check(sample_next)
 
 # %%
-u = np.random.default_rng(0).random(5)
-after = logits[0, len(QUESTION) + 1]  # (V,)  at the first character of Rufus's answer
-yours = [sample_next(after, 0.7, V, x) for x in u]
-package = sample.draw(np.tile(log_softmax(after / 0.7), (len(u), 1)), u)
-print("yours  ", *[model.tokenizer.decode([i]) for i in yours])
-print("package", *[model.tokenizer.decode([i]) for i in package])
+u = np.random.default_rng(0).random(12)
+place = start + len("I am a ")  # of the r of "I am a robot."
+yours = [sample_next(logits[0, place], 2.0, V, x) for x in u]
+package = sample.draw(np.tile(log_softmax(logits[0, place] / 2.0), (len(u), 1)), u)
+print("yours   I am a ...", *draw02.characters(model.tokenizer, yours))
+print("package I am a ...", *draw02.characters(model.tokenizer, package))
 assert yours == package.tolist()
 where(sample.draw)
 
@@ -347,15 +352,14 @@ play(redraw, temperature=[1.0, 0.2, 0.5, 0.8, 1.2, 1.5, 2.0])
 # <details><summary>Answer, after you have run the next cell</summary>
 #
 # **A.** The stutter is unlikely once, at the second "am". Then many easy letters follow, and the
-# mean forgives. So a mean rewards length. It is no probability of anything: the last line shows
+# mean forgives. So a mean favours length. It is no probability of anything: the last line shows
 # that over a few answers $e^{mean}$ already adds up to more than 1.
 #
 # </details>
 
 # %%
-said = pipeline.ask(model, [QUESTION] * 2000, np.random.default_rng(0))
-heard = [answer.text for answer in said]
-table = {}
+asked, table = [QUESTION] * 2000, {}
+heard = [one.text for one in pipeline.ask(model, asked, np.random.default_rng(0))]
 print("answer              sum    mean   probability   heard")
 for text in ("I am a robot.", "I, a robot.", "I am an owl.", "I, robot.", "I am am a robot."):
     total = pipeline.response_logprob(model, QUESTION, text)  # EOS included
@@ -383,21 +387,24 @@ where(pipeline.response_logprob)
 demonstrations = [encode(*d) for d in data.read_demonstrations(human.DATA / "en" / "sft.jsonl")]
 SFT = replace(pipeline.SFT, steps=48, learning_rate=1e-3)  # batches of 8
 
+# %%
 def fine_tune(examples, seed):
     """-> a copy of the pretrained model, trained on the answers of the examples."""
     tuned = model._replace(params=model.params.copy())
-    rng = np.random.default_rng(seed)
-    step1.train_language_model(tuned.params, tuned.config, examples, SFT, rng)
+    step1.train_language_model(
+        tuned.params, tuned.config, examples, SFT, np.random.default_rng(seed)
+    )
     return tuned
 
+# %%
 def judge(model, seed, split="train"):
     """The gold judge on 5 answers to every question of a split."""
     count = 5 * len(world.questions(split))
     return pipeline.judge_model(model, world, split, count, np.random.default_rng(seed))
 
 # %%
-COUNTS, natural, true, held = (0, 8, 32, 96), np.zeros((4, 5)), np.zeros((4, 5)), []
-tuned = {}
+COUNTS, natural, true = (0, 8, 32, 96), np.zeros((4, 5)), np.zeros((4, 5))
+tuned, held = {}, []
 for seed in range(5):
     order = np.random.default_rng(seed).permutation(len(demonstrations))
     for row, count in enumerate(COUNTS):
@@ -414,8 +421,9 @@ assert natural[1].min() > natural[0].max() and np.median(held) > 0.6 and truth[1
 show(draw02.sft_dose(COUNTS, [("natural answers", natural), ("of these, true", true)],
                      (middle[0], truth[0])),
      "Each point is one seed, the line their median. Left: 8 demonstrations lift the natural "
-     f"share from {middle[0]:.0%} to {middle[1]:.0%}, 32 to {middle[2]:.0%}; 96 give {middle[3]:.0%}. "
-     f"Right: with 8 the natural answers are true in {truth[1]:.0%} instead of {truth[0]:.0%}.")
+     f"share from {middle[0]:.0%} to {middle[1]:.0%}, 32 to {middle[2]:.0%}, 96 to "
+     f"{middle[3]:.0%}. Right: of the natural answers {truth[0]:.0%} are true, with 8 "
+     f"demonstrations {truth[1]:.0%}.")
 
 # %% [markdown]
 # So question 1 is answered: 8 demonstrations change the manner everywhere. Left, more than 32 add
@@ -468,6 +476,7 @@ def own_answers(ranking):
         models=["pretrained"] * len(own),
     )  # fmt: skip
 
+# %%
 rankings = [own_answers(r) for r in data.read_rankings(human.DATA / "en" / "rankings.jsonl")]
 rankings = [r for r in rankings if len(set(r.ranks)) > 1]
 every = [(r.prompt, text) for r in rankings for text in r.responses]
@@ -480,6 +489,7 @@ for name, kept in (("SFT on all of Rufus's answers", every), ("SFT on the prefer
     share = np.mean([world.naturalness(*pair) == 1 for pair in kept])
     own.append((share, judge(fine_tune([encode(*p) for p in kept], 0), 0).natural, name))
 
+# %%
 RANKED = replace(pipeline.REWARD, epochs=2)
 PRACTICE = replace(pipeline.PPO, iterations=20, ppo_epochs=2, learning_rate=1e-3, clip_range=0.2)
 with tempfile.TemporaryDirectory() as folder:
@@ -491,8 +501,8 @@ after_ppo = judge(policy, 0)
 ends = [own[0][0], after_ppo.natural, "reward model and PPO,\nfrom comparisons of the same answers"]
 show(draw02.shown_and_said(mixed, own, ends, middle[0]),
      "SFT stays near the diagonal: it becomes as good as what it was shown. Of Rufus's own "
-     f"answers {own[0][0]:.0%} are natural; SFT on them gives {own[0][1]:.0%}, on the preferred ones "
-     f"{own[1][1]:.0%}. Comparisons of them, with PPO, give {after_ppo.natural:.0%}.")
+     f"answers {own[0][0]:.0%} are natural; SFT on them gives {own[0][1]:.0%}, on the preferred "
+     f"ones {own[1][1]:.0%}. Comparisons of them, with PPO, give {after_ppo.natural:.0%}.")
 print(f"true among the natural answers: before {truth[0]:.0%}, after PPO {after_ppo.truthful:.0%}")
 assert after_ppo.natural > own[1][1] + 0.15 and abs(own[0][0] - own[0][1]) < 0.1
 assert after_ppo.truthful < truth[0]
@@ -502,8 +512,8 @@ assert after_ppo.truthful < truth[0]
 # SFT imitates, so its teacher must be better than the pupil wants to be. A comparison needs no good
 # answer. It says which of two is better, and the bad one teaches, too.
 #
-# The price is work, and truth: neither the writers nor the annotators asked for it. Below, how
-# long people would need. The seconds are assumed, not measured: change them.
+# It is one run with one seed. The price is work, and truth: nobody asked for that. Below, how long
+# people would need. The seconds are assumed, not measured: change them.
 
 # %%
 SECONDS_TO_WRITE, SECONDS_TO_COMPARE = 20, 8  # assumed
@@ -515,11 +525,14 @@ for what, count, seconds, share in (
     (f"compare {len(rankings)} times", len(rankings), SECONDS_TO_COMPARE, after_ppo.natural),
 ):
     print(f"{what:32}  {count * seconds / 60:7.0f}   {share:7.0%}")
+assert middle[3] >= after_ppo.natural and middle[1] > (middle[0] + middle[3]) / 2
+assert 96 * SECONDS_TO_WRITE < 0.5 * len(rankings) * SECONDS_TO_COMPARE
 
 # %% [markdown]
-# In Rufus's world the faultless writer wins, and by far: 8 answers do about what all the
-# comparisons do. Everybody can write the perfect answer to "Who are you?". Rank where writers make mistakes, or
-# where it is easier to judge than to write. Most people can tell which of two poems is better.
+# In Rufus's world the faultless writer wins: 96 faultless answers do no less than all the
+# comparisons, in half of the time, and 8 go most of the way. Everybody can write the perfect answer
+# to "Who are you?". Rank where writers make mistakes, or where it is easier to judge than to write.
+# Most people can tell which of two poems is better.
 #
 # The package uses both: a little SFT first, then rankings. It stops SFT early on purpose, so that
 # something is left for people to rank.
@@ -554,8 +567,8 @@ for what, count, seconds, share in (
 # </details>
 
 # %% [markdown]
-# **After 3.** Half of your demonstrations hold a fault, each another one. You get ten times as many
-# of the same kind, and train longer. Then?
+# **After 3.** Half of your demonstrations hold a fault. You get ten times as many of the same kind,
+# and train longer. Then?
 #
 # - A. The faults cancel, and nearly all answers become natural.
 # - B. Nothing can be said, it depends on the seed.
@@ -563,8 +576,8 @@ for what, count, seconds, share in (
 #
 # <details><summary>Answer</summary>
 #
-# **C.** The loss is smallest for the mixture that was shown. Averages cancel noise in a number, but
-# here the mixture itself is what is learned.
+# **C.** The loss is smallest for the mixture that was shown. A mean cancels errors in a number,
+# but here the mixture itself is what is learned.
 #
 # </details>
 
