@@ -16,6 +16,18 @@ import types
 
 import numpy as np
 import pytest
+from test_beyond import (
+    best_of_n_errors,
+    dpo_errors,
+    grpo_advantages_errors,
+    grpo_errors,
+    ipo_errors,
+    k3_errors,
+    optimal_policy_errors,
+    reinforce_errors,
+    rloo_errors,
+    weights_errors,
+)
 from test_gpt import OBJECTIVES, model_errors
 from test_layers import CASES, TOLERANCE, layer_errors
 from test_step1 import cross_entropy_errors
@@ -34,6 +46,7 @@ from test_step3 import (
 )
 
 from minirlhf import gpt, layers, step1_language_model, step2_reward_model, step3_ppo
+from minirlhf.beyond import best_of_n, dpo, optimum, policy_gradient
 
 # ---- what is broken, and the checks that must notice -----------------------------------------
 
@@ -80,6 +93,23 @@ TARGETS = {
         "policy, tied head, entropy bonus", "policy, untied head"
     ),
     (step3_ppo, "value_objective"): model("value"),
+    (best_of_n, "best_of_n_distribution"): [best_of_n_errors],
+    (best_of_n, "best_of_n_kl"): [best_of_n_errors],
+    (best_of_n, "best_of_n_kl_bound"): [best_of_n_errors],
+    (best_of_n, "best_of_n_value"): [best_of_n_errors],
+    (policy_gradient, "rloo_advantages"): [rloo_errors],
+    (policy_gradient, "grpo_advantages"): [grpo_advantages_errors],
+    (policy_gradient, "reinforce_loss"): [reinforce_errors],
+    (policy_gradient, "k3_loss"): [k3_errors],
+    (policy_gradient, "token_weights"): [weights_errors],
+    (policy_gradient, "grpo_loss"): [grpo_errors],
+    (policy_gradient, "policy_backward"): model("REINFORCE", "Dr. GRPO"),
+    (policy_gradient, "reinforce_objective"): model("REINFORCE"),
+    (policy_gradient, "grpo_objective"): model("GRPO", "Dr. GRPO"),
+    (dpo, "dpo_loss"): [dpo_errors],
+    (dpo, "ipo_loss"): [ipo_errors],
+    (dpo, "dpo_objective"): model("DPO", "IPO"),
+    (optimum, "optimal_policy"): [optimal_policy_errors],
 }
 
 # Mutants that compute the same numbers, each with the reason: (function, what stands left of `=`,
@@ -124,6 +154,12 @@ EQUIVALENT = {
     ("policy_objective", "if settings.entropy_coef > 0:",
      "settings.entropy_coef > 0: comparison or equal",
     ): "with a coefficient of 0 the bonus is 0, and so is its gradient",
+    ("best_of_n_distribution", "_, level_of", "level_of doubled"):
+        "levels that nobody has stand between the others and hold no mass",
+    ("dpo_objective", "loss, dchosen, drejected, stats",
+     "loss_function(sums[:N], sums[N:], ref_logprobs[:N], ref_logprobs[N:], beta): "
+     "arguments 1 and 2 of loss_function swapped",
+    ): "margin = c - ref_c - r + ref_r: only the stats tell, and their test does",
 }  # fmt: skip
 
 
@@ -399,7 +435,8 @@ def test_every_equivalent_mutant_exists_and_has_a_reason():
 
 def test_every_function_that_computes_a_gradient_is_broken():
     """Backward passes, losses and objectives: whatever is added must be added to TARGETS too."""
-    for module in (layers, gpt, step1_language_model, step2_reward_model, step3_ppo):
+    beyond = (policy_gradient, dpo)
+    for module in (layers, gpt, step1_language_model, step2_reward_model, step3_ppo, *beyond):
         for name in parsed(module)[1]:
             if name.endswith(("_backward", "_loss", "_objective")) or name == "cross_entropy":
                 if name != "evaluate_loss":  # no gradient

@@ -25,7 +25,7 @@ from minirlhf.step2_reward_model import reward_model_forward
 from minirlhf.step3_ppo import last_response_index
 
 IMITATION = LanguageModelSettings(
-    response_only=True, steps=200, batch_size=32, learning_rate=1e-3, warmup=10, schedule="linear"
+    response_only=True, steps=100, batch_size=32, learning_rate=1e-3, warmup=10, schedule="linear"
 )
 
 
@@ -49,8 +49,8 @@ def best_of_n_distribution(probs, scores, n):
     probs (N,) of all N possible answers, scores (N,) -> probs (N,).  F(s)^n - F(<s)^n is the
     chance that the best score is s; the answers that have it share it in proportion to probs.
     """
-    levels, level_of = np.unique(scores, return_inverse=True)  # (S,) ascending, (N,)
-    mass = np.bincount(level_of, weights=probs, minlength=len(levels))  # (S,)
+    _, level_of = np.unique(scores, return_inverse=True)  # (N,) 0 is the lowest score, .. S - 1
+    mass = np.bincount(level_of, weights=probs)  # (S,)
     below = np.concatenate([[0.0], np.cumsum(mass)])  # (S+1,)  F(< s), and 1 at the end
     best = np.diff(below**n)  # (S,)
     share = np.divide(best, mass, out=np.zeros_like(best), where=mass > 0)  # (S,)
@@ -79,7 +79,7 @@ def best_of_n_value(scores, n):
     if not 1 <= n <= N:
         raise ValueError(f"n is {n}: expected 1 to {N}, the number of scores")
     weights = [math.comb(i, n - 1) / math.comb(N, n) for i in range(N)]  # (N,)
-    return float(np.sort(scores) @ np.array(weights))
+    return float((np.sort(scores) * weights).sum())
 
 
 # ---- sampling -------------------------------------------------------------------------------

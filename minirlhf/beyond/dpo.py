@@ -42,9 +42,9 @@ class DPOSettings:
     pairs: int = 1440  # made by make_pairs: as many answers as 60 rollouts of 48
     max_new_tokens: int = 32  # limit of a response, EOS included
     missing_eos_score: float = -1.0  # score of a response without EOS
-    steps: int = 300  # optimiser steps
-    batch_size: int = 32  # pairs per step
-    learning_rate: float = 5e-4  # peak
+    steps: int = 45  # optimiser steps: two passes
+    batch_size: int = 64  # pairs per step
+    learning_rate: float = 3e-4  # peak
     warmup: int = 10  # steps of linear warm-up
     schedule: str = "linear"  # then down to 0
     max_grad_norm: float = 1.0

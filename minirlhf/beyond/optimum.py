@@ -190,6 +190,24 @@ class PromptWorld(NamedTuple):
     __repr__ = one_line
 
 
+def with_sampled_rest(models, world, max_new_tokens, missing_eos_score, n_samples, rng):
+    """The reference's whole distribution: the answers found, and sampled ones for the others.
+
+    PromptWorld -> probs (M + S,) that sum to 1, scores (M + S,).  Of n_samples sampled answers
+    those that the search did not find share its uncovered probability.
+    """
+    texts = world.texts
+    samples = sample(
+        models.ref_policy, models.config, [world.prompt] * n_samples, max_new_tokens, rng
+    )
+    logprobs = samples.logprobs.sum(axis=1, dtype=np.float64)  # (n_samples,)
+    rest = np.flatnonzero(logprobs < math.log(texts.smallest))  # (S,)
+    scores = score_samples(models, samples, missing_eos_score)[rest]  # (S,)
+    shares = np.full(len(rest), texts.uncovered / max(len(rest), 1))  # (S,)
+    probs = np.concatenate([np.exp(texts.logprobs), shares])  # (M + S,)
+    return probs / probs.sum(), np.concatenate([world.scores, scores])
+
+
 class Optimum(NamedTuple):
     """The best policy for one beta; means over prompts."""
 

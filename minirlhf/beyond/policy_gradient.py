@@ -18,8 +18,8 @@ Where this departs from the papers:
 1. REINFORCE's baseline is one running mean for all prompts, not a function of the state.
 2. REINFORCE and RLOO take one optimiser step per rollout, on-policy: no ratio, nothing to clip.
    (TRL's RLOO takes several, with PPO's clip.)
-3. GRPO's group standard deviation is the population's, plus 1e-4; DeepSeekMath does not say which,
-   TRL divides by K - 1.  Its reference stays the one of step 1; theirs is renewed in each round.
+3. GRPO's standard deviation divides by K - 1, as TRL's, and 1e-4 is added; the paper says neither.
+   The reference stays the one of step 1; theirs is renewed in each round.
 4. Dr. GRPO divides by the length limit, as its authors' code does.
 5. Adam, clipping of the gradient's norm and the schedule are those of step 3.
 """
@@ -68,7 +68,7 @@ class PolicyGradientSettings:
     clip_range: float = 0.2  # grpo: epsilon of the clip
     divide_by_std: bool = True  # grpo: off in Dr. GRPO
     per_response: bool = True  # grpo: every response counts the same, however long; off in Dr. GRPO
-    learning_rate: float = 1e-3  # at the start
+    learning_rate: float = 7e-4  # at the start
     warmup: int = 3  # iterations in which the rate climbs
     schedule: str = "linear"  # then down to 0
     max_grad_norm: float = 1.0
@@ -99,16 +99,18 @@ def rloo_advantages(scores):
     return scores - others
 
 
-def grpo_advantages(scores, divide_by_std=True):
+def grpo_advantages(scores, divide_by_std=True, ddof=1):
     """(score - mean) / (deviation + 1e-4) inside each group.  Shao et al. 2024, section 4.1.2.
 
     scores (N, K) -> advantages (N, K).  A group whose scores are all equal gets 0.  Off,
-    divide_by_std gives Dr. GRPO's: a group that agrees is then not blown up.
+    divide_by_std gives Dr. GRPO's: a group that nearly agrees is then not blown up.  ddof 1: the
+    deviation divides by K - 1, as TRL's; 0: by K, as the walk's (`python -m minirlhf walk`).
     """
     centred = scores - scores.mean(axis=1, keepdims=True)  # (N, K)
     if not divide_by_std:
         return centred
-    return centred / (scores.std(axis=1, keepdims=True) + scores.dtype.type(1e-4))
+    deviation = scores.std(axis=1, keepdims=True, ddof=ddof)  # (N, 1)
+    return centred / (deviation + scores.dtype.type(1e-4))
 
 
 # ---- losses ---------------------------------------------------------------------------------
