@@ -426,8 +426,8 @@ show(draw02.sft_dose(COUNTS, [("natural answers", natural), ("of these, true", t
      f"demonstrations {truth[1]:.0%}.")
 
 # %% [markdown]
-# So question 1 is answered: 8 demonstrations change the manner everywhere. Left, more than 32 add
-# nothing we can see. Right, they do. With few, Rufus also copies *what* they say. Now the loss:
+# So question 1 is answered: 8 demonstrations change the manner everywhere. More than 32 add
+# little. The price of few is on the right: Rufus also copies *what* the 8 say. Now the loss:
 
 # %%
 order = np.random.default_rng(0).permutation(len(demonstrations))
