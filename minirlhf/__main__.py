@@ -31,6 +31,7 @@ VERBS = {
     "teach": "teach Rufus yourself: judge what he says, correct him, he learns at once",
     "evaluate": "ask a language model many questions and let the gold judge count",
     "walk": "a Rufus small enough to check every number by hand or in a debugger",
+    "frontier": "PPO, RLOO, GRPO, DPO and others beside the exact optimum, score against KL",
 }
 
 
@@ -102,6 +103,7 @@ def build_parser():
     add_teach(verbs)
     add_evaluate(verbs)
     add_walk(verbs)
+    add_frontier(verbs)
     return parser
 
 
@@ -288,6 +290,17 @@ def add_walk(verbs):
         help="what to walk through (ppo); rufus: one real PPO iteration, 4 prompts",
     )  # fmt: skip
     parser.add_argument("--stop", metavar="N", help="open pdb there; ratio: where ratio != 1")
+
+
+def add_frontier(verbs):
+    from minirlhf.beyond.commands import add_frontier_arguments
+
+    parser = add_verb(
+        verbs, "frontier", "data/LANG (bundled)",
+        "--out: frontier.json, frontier.png, and the two models that all methods share",
+        "frontier --lang zh --seed 0",
+    )  # fmt: skip
+    add_frontier_arguments(parser)
 
 
 # ---- helpers of the verbs -------------------------------------------------------------------
@@ -687,6 +700,12 @@ def run_walk_verb(args, progress):
     run_walk(args.scenario, args.stop)
 
 
+def run_frontier_verb(args, progress):
+    from minirlhf.beyond.commands import run_frontier_verb as run
+
+    run(args, progress)
+
+
 RUN = {
     "demo": run_demo_verb,
     "pretrain": run_pretrain_verb,
@@ -698,6 +717,7 @@ RUN = {
     "teach": run_teach_verb,
     "evaluate": run_evaluate_verb,
     "walk": run_walk_verb,
+    "frontier": run_frontier_verb,
 }
 
 
@@ -742,7 +762,7 @@ def interrupted(args, argv):
     if not hasattr(args, "resume"):
         return "Interrupted."
     again = shlex.join([word for word in argv if word not in ("--resume", "--fresh")])
-    kept = "kept" if any(args.out.glob("*.resume.npz")) else "not far enough to be kept"
+    kept = "kept" if any(args.out.glob("*.resume.*")) else "not far enough to be kept"
     return f"Interrupted; the run is {kept}. Go on with: python -m minirlhf {again} --resume"
 
 

@@ -7,7 +7,7 @@ differs, and its seed.  Every method that samples may sample `answers` answers i
 get as many answers, as pairs.  Best-of-n needs no training: its point is computed.
 
 `python -m minirlhf frontier` runs it and writes frontier.json and frontier.png.  The points are
-kept one by one in points.jsonl, so an interrupted run goes on where it was.
+kept one by one in points.resume.jsonl, so an interrupted run goes on where it was.
 """
 
 import json
@@ -37,8 +37,15 @@ from minirlhf.beyond.optimum import (
 )
 from minirlhf.beyond.policy_gradient import PolicyGradientSettings, train_policy_gradient
 from minirlhf.checkpoint import load_model
-from minirlhf.data import read_demonstrations, read_jsonl, read_rankings, write_text
-from minirlhf.human import World
+from minirlhf.data import (
+    read_demonstrations,
+    read_jsonl,
+    read_prompts,
+    read_rankings,
+    write_jsonl,
+    write_text,
+)
+from minirlhf.errors import InputError
 from minirlhf.pipeline import (
     DEMONSTRATIONS,
     LANGUAGE_MODEL,
@@ -55,7 +62,7 @@ MISSING_EOS_SCORE = -1.0  # the default of every method's settings
 METHODS = (
     "PPO", "RLOO", "REINFORCE", "GRPO", "Dr. GRPO", "DPO", "IPO", "rejection sampling",
 )  # fmt: skip
-CURVE = tuple(float(beta) for beta in np.geomspace(0.08, 8, 25))  # where the optimum is computed
+CURVE = tuple(float(beta) for beta in np.geomspace(0.03, 8, 29))  # where the optimum is computed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +90,7 @@ def make_task(lang, seed, out):
     demonstrations = read_demonstrations(folder / "sft.jsonl")[:DEMONSTRATIONS]
     sft, _ = run_sft(model, demonstrations, out, seed)
     reward_model, _ = run_reward(sft, read_rankings(folder / "rankings.jsonl"), out, seed)
-    questions = World.load(lang).questions("train")[:QUESTIONS]
+    questions = read_prompts(folder / "prompts.jsonl", "train")[:QUESTIONS]
     models = PPOModels(
         sft.params, sft.params, reward_model.params, reward_model.params, sft.config, sft.config
     )
@@ -174,9 +181,15 @@ def run_point(task, method, price, trial, settings, seed):
     return row | {"kl_per_prompt": [outcome.kl for outcome in outcomes]}
 
 
-def run_points(task, settings, seed, path, progress=iter):
-    """Run what is not in the file yet, adding a line for each point -> list of dicts."""
+def run_points(task, settings, about, path, progress=iter):
+    """Run the points that are not in the file yet, keeping each at once -> list of dicts.
+
+    about: {"lang", "seed", "answers"}, written into every point.  Raises InputError if the file
+    holds points of another run.
+    """
     done = [row for _, row in read_jsonl(path, {"method": str})] if path.exists() else []
+    if any({name: row.get(name) for name in about} != about for row in done):
+        raise InputError(f"{path}: holds points of another run; --fresh throws them away")
     known = {(row["method"], row["price"], row["trial"]) for row in done}
     wanted = []
     for trial in range(settings.seeds):
@@ -184,10 +197,9 @@ def run_points(task, settings, seed, path, progress=iter):
             wanted += [(method, price, trial) for price in prices_of(method, settings)]
     missing = [point for point in wanted if point not in known]
     for method, price, trial in progress(missing):
-        row = run_point(task, method, price, trial, settings, seed)
-        done.append(row)
-        with open(path, "a", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps(row) + "\n")
+        row = run_point(task, method, price, trial, settings, about["seed"])
+        done.append(about | row)
+        write_jsonl(path, done)
     return [row for row in done if (row["method"], row["price"], row["trial"]) in wanted]
 
 
@@ -219,7 +231,12 @@ def exact_part(task, settings, seed):
         pairs = [log_z_from_samples(scores, beta) for scores in reference]
         log_z, effective = np.mean(pairs, axis=0).tolist()
         estimates.append({"beta": beta, "log_z": log_z, "effective_samples": effective})
-    return worlds, {"optima": optima, "best_of_n": rows, "importance_sampling": estimates}
+    start = []
+    for beta in settings.betas:  # the reference itself: KL 0
+        distance = optimum(worlds, beta).log_z - rows[0]["reward"] / beta
+        start.append({"beta": beta, "reward": rows[0]["reward"], "regret": distance})
+    known = {"reference": start, "optima": optima, "best_of_n": rows}
+    return worlds, known | {"importance_sampling": estimates}
 
 
 def describe(worlds, questions, sft):
@@ -277,18 +294,19 @@ def summarise(points):
 
 
 def run_frontier(lang, seed, out, settings=FrontierSettings(), progress=iter):
-    """The whole experiment -> dict; writes out/frontier.json, and out/points.jsonl on the way."""
+    """The whole experiment -> dict, also out/frontier.json; on the way out/points.resume.jsonl."""
     models, prompts, questions, limit, sft = make_task(lang, seed, out)
     task = (models, prompts, limit)
     worlds, exact = exact_part(task, settings, seed)
-    points = run_points(task, settings, seed, out / "points.jsonl", progress)
+    about = {"lang": lang, "seed": seed, "answers": settings.answers}
+    kept = out / "points.resume.jsonl"
+    points = run_points(task, settings, about, kept, progress)
     optima = [optimum(worlds, beta) for beta in (*CURVE, *settings.betas)]
     compare(points, worlds, optima)
-    results = {"lang": lang, "seed": seed, "answers": settings.answers}
-    results["questions"] = describe(worlds, questions, sft)
-    results |= exact
+    results = about | {"questions": describe(worlds, questions, sft)} | exact
     results |= {"summary": summarise(points), "points": points}
     write_text(out / "frontier.json", json.dumps(results, ensure_ascii=False, indent=1) + "\n")
+    kept.unlink(missing_ok=True)
     return results
 
 

@@ -22,8 +22,8 @@ What is exact and what is not:
 3. Score and KL of a trained policy: the answers found by a search through *its* tree are exact; the
    small rest is estimated from samples, with a standard error.
 
-Estimating log Z from samples of the reference instead (log_z_from_samples) fails for a small beta,
-silently: the answers that matter are not in the sample.
+Estimating log Z from samples of the reference instead (log_z_from_samples) fails for a small beta:
+the answers that matter are not in the sample, and the effective sample size hardly says so.
 """
 
 import math
@@ -250,7 +250,7 @@ def best_reward_at(worlds, kl, low=1e-3, high=1e3):
 
     KL falls as beta rises, so beta is found by halving its logarithm's interval.
     """
-    for _ in range(60):
+    for _ in range(30):
         beta = math.sqrt(low * high)
         found = optimum(worlds, beta)
         low, high = (beta, high) if found.kl > kl else (low, beta)

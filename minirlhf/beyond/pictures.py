@@ -1,0 +1,172 @@
+"""The picture of the frontier, drawn from the results of run_frontier or from its JSON file."""
+
+import numpy as np
+
+from minirlhf.plots import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PALE,
+    PURPLE,
+    RED,
+    SKY,
+    card,
+    frame,
+    say,
+    style,
+)
+
+LOOKS = {  # method: colour, marker, line style
+    "PPO": (BLUE, "o", "-"),
+    "RLOO": (GREEN, "s", "-"),
+    "REINFORCE": (SKY, "^", "--"),
+    "GRPO": (RED, "D", "-"),
+    "Dr. GRPO": (ORANGE, "v", "--"),
+    "DPO": (PURPLE, "P", "-"),
+    "IPO": (PURPLE, "X", ":"),
+    "rejection sampling": (GREY, "h", ":"),
+}
+LOWEST_KL = 0.012  # nats, where the logarithmic axis begins
+
+
+def method_name(method, lang):
+    """A method's name in the reader's language."""
+    return say(lang, method, "拒绝采样" if method == "rejection sampling" else method)
+
+
+def optima_by_kl(results):
+    """The optima of the results, least KL first -> list of dicts."""
+    return sorted(results["optima"], key=kl_of)
+
+
+def kl_of(row):
+    """A row's KL, to sort by."""
+    return row["kl"]
+
+
+def draw_plane(ax, results, lang):
+    """Expected score against KL: the exact frontier, best-of-n, every training a point."""
+    optima = optima_by_kl(results)
+    kls = np.array([row["kl"] for row in optima])  # (N,)
+    ax.plot(kls, [row["reward"] for row in optima], color=INK, linewidth=2.2, zorder=3,
+            label=say(lang, "the best policy", "最优策略"))  # fmt: skip
+    grid = np.geomspace(LOWEST_KL, 6, 80)  # (80,)
+    ceiling = []
+    for kl in grid:
+        ceiling.append(min(row["beta"] * (row["log_z_high"] + kl) for row in optima))
+    ax.plot(grid, ceiling, color=GREY, linewidth=1, linestyle=(0, (1, 2)),
+            label=say(lang, "proven: nobody is above", "已证明：不会更高"))  # fmt: skip
+    best = [row for row in results["best_of_n"] if row["n"] > 1]
+    ax.plot([row["kl"] for row in best], [row["reward"] for row in best], color=INK, marker="*",
+            markersize=7, linewidth=0.8, linestyle="-.", zorder=4,
+            label=say(lang, "best of n, exact", "n 选一，精确值"))  # fmt: skip
+    ax.plot([row["bound"] for row in best], [row["reward"] for row in best], color=INK,
+            marker="*", markersize=6, markeredgewidth=0.7, linewidth=0, markerfacecolor="none",
+            label=say(lang, "the same at the KL bound", "同上，按 KL 上界"))  # fmt: skip
+    for row in best:
+        ax.annotate(str(row["n"]), (row["kl"], row["reward"]), (-5, 6), size=7, color=INK,
+                    textcoords="offset points", ha="center", va="center")  # fmt: skip
+    for method, (colour, marker, line) in LOOKS.items():
+        points = [row for row in results["points"] if row["method"] == method]
+        means = [row for row in results["summary"] if row["method"] == method]
+        ax.plot([row["kl"] for row in points], [row["reward"] for row in points], color=colour,
+                marker=marker, markersize=2.6, linewidth=0, alpha=0.45)  # fmt: skip
+        means.sort(key=kl_of)
+        ax.plot([row["kl"] for row in means], [row["reward"] for row in means], color=colour,
+                marker=marker, markersize=5, linewidth=0.9, linestyle=line, zorder=5,
+                markerfacecolor="none" if method == "IPO" else colour,
+                label=method_name(method, lang))  # fmt: skip
+    low = min(row["reward"] for row in results["best_of_n"])
+    high = max(row["reward"] for row in optima if row["kl"] < 2)
+    frame(ax, say(lang, "Expected score against KL", "期望评分与 KL"),
+          say(lang, "KL to the reference, nats per answer (logarithmic)",
+              "与参考模型的 KL，每个回答的 nat 数（对数轴）"),
+          say(lang, "expected score", "期望评分"), ylim=(low, high + 0.05))  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_xlim(LOWEST_KL, 6)
+    ticks = (0.01, 0.03, 0.1, 0.3, 1, 3)
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+    ax.legend(fontsize=7, frameon=False, loc="upper left", labelspacing=0.35)
+
+
+def draw_regret(ax, results, lang):
+    """KL(policy || optimum) against beta, for the methods that have a beta."""
+    for method, (colour, marker, line) in LOOKS.items():
+        rows = [r for r in results["summary"] if r["method"] == method and "regret" in r]
+        if rows:
+            ax.errorbar([r["price"] for r in rows], [r["regret"] for r in rows],
+                        [r["regret_sd"] for r in rows], color=colour, marker=marker,
+                        markersize=4, linewidth=0.9, linestyle=line, elinewidth=0.8)  # fmt: skip
+    at_start = results["reference"]
+    ax.plot([row["beta"] for row in at_start], [row["regret"] for row in at_start], color=INK,
+            linewidth=1, linestyle=(0, (4, 2)))  # fmt: skip
+    ax.annotate(say(lang, "no training", "不训练"), (at_start[1]["beta"], at_start[1]["regret"]),
+                (4, 2), textcoords="offset points", size=7, color=INK)  # fmt: skip
+    frame(ax, say(lang, "Nats from the optimum, at least", "离最优至少多少 nat"), "β")
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    prices = [row["beta"] for row in at_start]
+    ax.set_xticks(prices, [f"{price:g}" for price in prices])
+    ticks = (0.01, 0.1, 1, 10)
+    ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
+
+
+def draw_log_z(ax, results, lang):
+    """How sure log Z is: bounds and importance sampling, minus the sum over the answers found."""
+    optima = {row["beta"]: row for row in results["optima"]}
+    estimates = results["importance_sampling"]
+    betas = [row["beta"] for row in estimates]
+    sampled = [row["log_z"] - optima[row["beta"]]["log_z"] for row in estimates]
+    proven = [optima[beta]["log_z_high"] - optima[beta]["log_z"] for beta in betas]
+    seen = [optima[beta]["log_z_seen"] - optima[beta]["log_z"] for beta in betas]
+    ax.fill_between(betas, 0, proven, color=PALE, linewidth=0)
+    ax.plot(betas, proven, color=GREY, linewidth=1, linestyle=(0, (1, 2)))
+    ax.plot(betas, seen, color=BLUE, linewidth=1.1, linestyle="--")
+    ax.axhline(0, color=INK, linewidth=1.6)
+    ax.plot(betas, sampled, color=RED, linewidth=1.4, linestyle="-")
+    frame(
+        ax, say(lang, "How sure is log Z? (nats)", "log Z 有多确定？(nat)"), "β", ylim=(-1.3, 2.6)
+    )
+    ax.set_xscale("log")
+    ax.set_xlim(0.05, 3)
+    ax.set_xticks((0.1, 0.3, 1, 3), ("0.1", "0.3", "1", "3"))
+    ax.minorticks_off()
+    for x, y, text, colour in (
+        (0.8, 1.9, say(lang, "proven bound", "已证明的上界"), GREY),
+        (0.2, 1.25, say(lang, "if no better\nanswer exists", "若没有更好\n的回答"), BLUE),
+        (0.4, -0.25, say(lang, "answers found", "找到的回答"), INK),
+        (0.15, -0.8, say(lang, "1,000 samples", "1000 个样本"), RED),
+    ):
+        ax.text(x, y, text, size=7, color=colour, va="center")
+
+
+def plot_frontier(results, lang="en"):
+    """The whole experiment on one card -> Figure."""
+    trials = max(row["trials"] for row in results["summary"])
+    caption = say(
+        lang,
+        f"Every small point is one training, every large one the mean of {trials}. The black line "
+        "is the best policy over all answers that a search found, for "
+        f"{len(results['questions'])} questions; no policy is above the dotted line (proven). Look "
+        "for: how close a method comes to the black line, and how far to the right it goes for "
+        "the same score. Filled stars: best of n as it is, n above; open stars: where the usual "
+        "formula log n - (n - 1)/n puts it. Bottom right: a small β makes log Z uncertain, and "
+        "1,000 samples miss the answers that matter there. The annotators are simulated.",
+        f"小点是一次训练，大点是 {trials} 次的平均。黑线是在搜索找到的全部回答上的最优策略"
+        f"（{len(results['questions'])} 个问题）；已证明没有策略高于点线。请看：各方法离黑线多近，"
+        "同样的评分要向右走多远。实心星：n 选一的精确值，上方数字是 n；空心星：常用公式 "
+        "log n - (n - 1)/n 给出的位置。右下：β 小时 log Z 不确定，1000 个样本会漏掉关键的回答。"
+        "标注者是模拟的。",
+    )
+    title = say(lang, "Every method and the exact answer", "各种方法与精确答案")
+    with style():
+        fig = card(5.2, title, caption)
+        grid = fig.add_gridspec(2, 2, width_ratios=(2.7, 1))
+        draw_plane(fig.add_subplot(grid[:, 0]), results, lang)
+        draw_regret(fig.add_subplot(grid[0, 1]), results, lang)
+        draw_log_z(fig.add_subplot(grid[1, 1]), results, lang)
+    return fig
