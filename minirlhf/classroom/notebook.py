@@ -30,6 +30,8 @@ from minirlhf.gpt import Params
 from minirlhf.human import DATA
 
 PICTURE_DPI = 100
+PICTURE_WIDTH = 1000  # pixels at most
+COLOURS = 128
 SHOWN_WIDTH = 760  # pixels
 
 
@@ -116,15 +118,22 @@ def show(figure, see):
     see = " ".join(see.split())
     display = getattr(sys.modules.get("IPython.display"), "display", None)
     if display is not None and in_kernel():
-        buffer = io.BytesIO()
-        figure.savefig(
-            buffer, format="png", dpi=PICTURE_DPI, facecolor=figure.get_facecolor(),
-            metadata={"Software": None, "Description": see}, pil_kwargs={"optimize": True},
-        )  # fmt: skip
-        data = base64.b64encode(buffer.getvalue()).decode("ascii")
+        data = base64.b64encode(png_of(figure)).decode("ascii")
         about = {"alt": see, "width": SHOWN_WIDTH, "needs_background": "light"}
         display({"image/png": data, "text/plain": see}, raw=True, metadata={"image/png": about})
     print(f"What you should see: {see}")
+
+
+def png_of(figure):
+    """-> bytes of a PNG with at most COLOURS colours: a third of the size, and looks the same."""
+    from PIL import Image
+
+    whole, small = io.BytesIO(), io.BytesIO()
+    dpi = min(PICTURE_DPI, PICTURE_WIDTH / figure.get_figwidth())
+    figure.savefig(whole, format="png", dpi=dpi, facecolor=figure.get_facecolor())
+    picture = Image.open(whole).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    picture.save(small, format="png", optimize=True)
+    return small.getvalue()
 
 
 def in_kernel():
