@@ -14,8 +14,9 @@ What they stand on, in reading order:
     gradcheck.py    numerical gradients                checkpoint.py  save, load, resume
 
 Around them: human.py (the simulated people), pipeline.py (the steps wired together),
-plots.py (the pictures), walk.py (a Rufus small enough to step through by hand) and __main__.py
-(the command line: `python -m minirlhf`).
+plots.py (the pictures), walk.py (a Rufus small enough to step through by hand), beyond/ (other
+methods on the same task, and the exact optimum) and __main__.py (the command line:
+`python -m minirlhf`).
 """
 
 __version__ = "0.1.0"
