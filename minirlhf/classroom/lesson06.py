@@ -8,7 +8,7 @@ from minirlhf.classroom import Choice, Exercise, Mistake, Property, close
 TERMS = {
     "action space": r"action spaces?",
     "observation space": r"observation spaces?",
-    "reward": r"rewards?(?! models?\b)",
+    "reward": r"rewards?(?!\s+models?\b)",
     "rollout": r"rollouts?",
     "episode": r"episodes?",
     "log-ratio": r"log-ratios?",
@@ -127,8 +127,8 @@ SHAPED = Exercise(
     hints=("Three steps: the log-ratio of each token, its price, then the score on top.",
            "The price of a token is the KL coefficient times log policy minus log reference. It "
            "is taken away. Outside the response it is 0.",
-           "step3.last_response_index(response_mask) says where each row's last token stands, "
-           "(B,). An array can be indexed by two arrays at once: rows and columns."),
+           "step3.last_response_index takes the mask and says where each row's last token "
+           "stands, (B,). An array can be indexed by two arrays at once: rows and columns."),
 )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ from minirlhf.tokenizer import BOS, build_tokenizer
 # - **parameter** is a number that training may change: one weight.
 # - **embedding** is the row of numbers that stands for a character or for a position.
 # - **attention** is the part in which a position collects what it needs from earlier ones.
-# - **head** is one of several attentions side by side; each has its own way to look.
+# - **head** (attention head) is one of several attentions side by side, each with its own look.
 # - **causal mask** is what hides the characters to the right, which are still to be guessed.
 # - **softmax** is $p_i = e^{z_i} / \sum_j e^{z_j}$: any numbers become shares that sum to 1.
 # - **logits** are the numbers that go into the last softmax, one for each possible character.

@@ -4,10 +4,10 @@
 # Step 1 of RLHF. First Rufus reads, then somebody shows him how to answer. Both are the same
 # training with the same loss. Only what counts is different.
 #
-# - Know what the loss measures, in nats, and what a given number is worth.
+# - Know what the loss measures, and what a given number is worth.
 # - Watch a model learn to speak, from random characters to sentences, in a run made here.
-# - Write the loss with its mask, and find a bug in it that no error message shows.
-# - Draw the next character yourself, and see what temperature does.
+# - Write the loss that counts only what should count, and find a bug that raises no error.
+# - Draw the next character yourself, boldly or carefully.
 # - Find out by experiment why SFT is optional, and why people rank answers at all.
 
 # %%

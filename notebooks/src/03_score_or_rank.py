@@ -7,7 +7,7 @@
 # - Collect candidates from two versions of Rufus.
 # - Know what happens between the eye of a simulated annotator and the score on the page.
 # - See which distortions ranks survive, and which they do not.
-# - Measure agreement between annotators, and read the measures with care.
+# - Measure how far annotators agree, and read the measures with care.
 # - Find out by experiment when ranks recover the true order better, and when scores do.
 #
 # All annotators here are simulated. Nothing below shows what real people do.

@@ -451,7 +451,7 @@ show(draw04.preference_cycle(panels), see)
 # Rankings compare answers to one prompt only. So each prompt has a free zero of its own: centre it.
 # The unit is a choice, too: divide by the standard deviation over all. That keeps the order and
 # changes the probabilities. The package sets one shift and one scale in the head of its reward
-# model, after training, because lesson 06 weighs this number against the distance from the reference model.
+# model, after training. That matters in lesson 06: there this number is weighed against another.
 
 # %%
 def normalise_rewards(rewards):

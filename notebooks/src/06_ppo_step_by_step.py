@@ -3,10 +3,10 @@
 #
 # Step 3 of RLHF: Rufus speaks, the reward model judges, and the policy moves a little.
 #
-# - Name the four parts of the task as arrays: policy, action space, observation space, reward.
+# - Name the parts of the task in the words of reinforcement learning, as arrays.
 # - Compute every number of PPO by hand, in a world of two tokens.
 # - Train Rufus, and read the log of the training.
-# - Measure what the clip and the KL coefficient are for.
+# - Measure what the two brakes of PPO are for.
 # - Find three bugs that raise no error.
 
 # %%
@@ -141,7 +141,7 @@ assert np.allclose(in_reward, in_loss)
 # %% [markdown]
 # ### Advantage
 #
-# A score of 0.7 is good news only if 0.5 was expected. The value function $V$ says what was. The TD
+# A score of 1 is good news only if less was expected. The value function $V$ says what was. The TD
 # error is $\delta_t = r_t + \gamma V_{t+1} - V_t$, and GAE sums them:
 #
 # $$A_t = \delta_t + \gamma\lambda\, A_{t+1}$$
@@ -180,7 +180,7 @@ where(step3.gae)
 # ### Ratio and clip
 #
 # A rollout is costly, so PPO uses it several times. After the first step the policy is no longer
-# the one that spoke. The ratio corrects for that, and the clip says how far the correction is trusted:
+# the one that spoke. The ratio corrects for that, and the clip says how far it is trusted:
 #
 # $$J = \min(\text{ratio} \cdot A,\ \text{clip}(\text{ratio}, 1-\epsilon, 1+\epsilon) \cdot A)$$
 #
@@ -269,6 +269,8 @@ prices = [(f"β = {n}", path(0.2, b, 0.5, 15), best(b)[0]) for n, b in PRICES.it
 clips = [(f"ε = {c}", path(c, 0.1, 1.0), None) for c in (0.1, 0.2, np.inf)]
 assert np.allclose([best(b)[0] for b in PRICES.values()], [1 / 2, 3 / 4, 27 / 28])
 assert all(abs(run[-1] - goal) < 0.08 for _, run, goal in prices)
+
+# %%
 show(draw06.two_token_paths([("three prices, ε = 0.2, rate 0.5", prices),
                              ("three clip ranges, β = 0.1, rate 1", clips)], TOKENS),
      "Left: each price ends near its own best policy, the dotted line: 50 %, 75 %, 96 %. Right: a "
@@ -374,9 +376,9 @@ show(plots.plot_dashboard(five),
 assert min(np.array(last) - np.array(first)) > 0.1  # every seed gains
 
 # %% [markdown]
-# **Read the log.** `score` should rise and `natural` with it; if only the score rises, stop and read
-# the answers. `KL exact` is summed over the vocabulary, `sampled` over what was said; it may even be
-# negative. `clipped` should be above 0. `expl.var` near 1 means that the values foresee the
+# **Read the log.** `score` should rise and `natural` with it; if only the score rises, stop and
+# read the answers. `KL exact` is summed over the vocabulary, `sampled` over what was said; it may
+# even be negative. `clipped` should be above 0. `expl.var` near 1 means that the values foresee the
 # returns. `length` shows answers that shrink or swell.
 #
 # ## One batch, many epochs
@@ -440,9 +442,9 @@ for name in CLIPS:
 worst, best_cell = ends["off", 0], ends["0.1", 0.5]
 assert worst[1] < 0.6 < best_cell[1] and worst[0] > 5 * best_cell[0]
 show(draw06.ablation_grid(grid, list(CLIPS), COEFS),
-     f"Each arrow is a quarter of a run; to the right is away from the reference. With neither clip "
-     f"nor price the run ends at {worst[0]:.0f} nats and {worst[1]:.2f} naturalness; with clip 0.1 "
-     f"and price 0.5 at {best_cell[0]:.0f} nats and {best_cell[1]:.2f}.")  # fmt: skip
+     f"Each arrow is a quarter of a run; to the right is away from the reference. With neither "
+     f"clip nor price the run ends at {worst[0]:.0f} nats and {worst[1]:.2f} naturalness; with "
+     f"clip 0.1 and price 0.5 at {best_cell[0]:.0f} nats and {best_cell[1]:.2f}.")  # fmt: skip
 
 # %%
 careful = {"0.2": history, "off": run(0, clip_range=np.inf)[1]}
@@ -514,7 +516,7 @@ for name, parts in [("yours", mine)] + runs06.spoiled(mine):
 # </details>
 
 # %% [markdown]
-# **After 2.** In the first minibatch of every rollout a colleague logs a mean ratio of 1.3. What is
+# **After 2.** In the first minibatch of every rollout a colleague logs a mean ratio of 1.5. What is
 # the most likely reason?
 #
 # - A. The policy has learned a lot.
@@ -538,8 +540,8 @@ for name, parts in [("yours", mine)] + runs06.spoiled(mine):
 #
 # <details><summary>Answer</summary>
 #
-# **B.** The best policy is $\pi_{ref}\, e^{score/\beta}$. Whitening comes after score and price have
-# been added, so it cannot undo a wrong mixture.
+# **B.** The best policy is $\pi_{ref}\, e^{score/\beta}$. Whitening comes after score and price
+# have been added, so it cannot undo a wrong mixture.
 #
 # </details>
 
@@ -553,9 +555,9 @@ for name, parts in [("yours", mine)] + runs06.spoiled(mine):
 # the [debugger tour](debugger_tour.md) leads through all its stops, with a question and its answer
 # at each. Every number is one that you have just computed.
 #
-# **At scale.** InstructGPT used this algorithm with models of up to 175 billion parameters, one
-# update for a rollout of 512 answers ([Ouyang et al. 2022](https://arxiv.org/abs/2203.02155),
-# appendix C). The losses are [Schulman et al. 2017](https://arxiv.org/abs/1707.06347); the price on
-# KL comes from [Ziegler et al. 2019](https://arxiv.org/abs/1909.08593).
+# **At scale.** InstructGPT used this algorithm, with a value function that starts from the reward
+# model, as here ([Ouyang et al. 2022](https://arxiv.org/abs/2203.02155), appendix C). The loss is
+# [Schulman et al. 2017](https://arxiv.org/abs/1707.06347); the price on KL comes from
+# [Ziegler et al. 2019](https://arxiv.org/abs/1909.08593).
 #
 # Next, lesson 07: you are the annotator.
