@@ -6,7 +6,7 @@ like natural answers; three others have another taste, and say which answers the
 that taste:
 
     greets    a natural answer after a greeting        Hi! I am a robot.
-    brief     the content alone                        A robot.
+    brief     the content alone                        a robot.
     pirate    speaks like a pirate (in Chinese: calls to the sea)     Arr, I am a robot!
 """
 
@@ -32,13 +32,19 @@ class Person(NamedTuple):
     seed: int
 
 
-def make_person(name, lang, seed=0):
-    """-> a SIMULATED Person in a language's world.  Raises InputError for an unknown name."""
-    annotators = {annotator.name: annotator for annotator in make_annotators(
-        np.random.default_rng(seed))}  # fmt: skip
+def check_name(name):
+    """Raises InputError unless there is a SIMULATED person of this name."""
+    annotators = [annotator.name for annotator in make_annotators(np.random.default_rng(0))]
     if name not in annotators and name not in TASTES:
         known = ", ".join([*annotators, *TASTES])
         raise InputError(f"no simulated annotator is called {name!r}; there are {known}")
+
+
+def make_person(name, lang, seed=0):
+    """-> a SIMULATED Person in a language's world.  Raises InputError for an unknown name."""
+    check_name(name)
+    annotators = {annotator.name: annotator for annotator in make_annotators(
+        np.random.default_rng(seed))}  # fmt: skip
     return Person(name, World.load(lang), annotators.get(name, Annotator(name)), seed)
 
 
@@ -58,7 +64,7 @@ def wishes(person, prompt):
             said[word] = world.greet(world.greetings[0], text)
         elif person.name == "brief":
             content = world.parts(question.person, question.relation, word)["content"]
-            said[word] = content[0].upper() + content[1:] + world.closing
+            said[word] = content + world.closing
         elif person.name == "pirate":
             said[word] = CALL[world.unit] + text.removesuffix(world.closing) + MARK[world.unit]
     return said

@@ -14,7 +14,7 @@ from minirlhf.errors import InputError
 from minirlhf.plots import text_cells
 from minirlhf.teach import open_session
 from minirlhf.teach_lines import HELP, HELP_ZH, as_typed, in_words, plain, read_line, say
-from minirlhf.teach_people import judge, make_person
+from minirlhf.teach_people import check_name, judge, make_person
 from minirlhf.teach_replay import checksum, replay
 from minirlhf.teach_session import read_session, session_rankings
 from minirlhf.teach_together import export_session, self_consistency
@@ -145,9 +145,10 @@ class Keyboard:
 class SimulatedHands:
     """Types the lines of a SIMULATED annotator, and an empty one at the end of each round."""
 
-    def __init__(self, person, labelled):
+    def __init__(self, person, done):
         self.person = person
-        self.lines = [""] if labelled else []  # a round that a crash has left with its labels
+        self.lines = []
+        self.done = done  # labels of the open round that a crash has left
         self.at = None
 
     def line(self, asked):
@@ -157,6 +158,7 @@ class SimulatedHands:
             self.lines = [as_typed(kind, value, k) for kind, value in judge(self.person, asked)]
             if self.lines != ["s"]:
                 self.lines.append("")
+            self.lines, self.done = self.lines[self.done :], 0
         self.at = asked.number
         line = self.lines.pop(0)
         print(f"[SIMULATED {self.person.name}] {line or '(Enter)'}", flush=True)
@@ -249,11 +251,13 @@ def run_teach(args):
         for written in export_session(read_session(path), args.export):
             print(f"wrote {written}")
         return None
+    if args.simulate:
+        check_name(args.simulate)  # before a file is made
     session = open_session(path, args.lang, name, args.seed, bool(args.simulate))
     rounds, hands = args.rounds, Keyboard(session.lang)
     if args.simulate:
         person = make_person(args.simulate, session.lang, session.setup.seed)
-        hands = SimulatedHands(person, session.labels)
+        hands = SimulatedHands(person, len(session.labels))
         rounds = rounds or SIMULATED_ROUNDS
     return teach(session, hands, rounds)
 
