@@ -40,6 +40,43 @@ def plain(text):
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
+# ---- what a session answers, for the terminal and the panel ---------------------------------
+
+
+def kept_line(lang, kind, value):
+    """A label that is now on the disk -> one line."""
+    if kind == "rank":
+        return say(lang, f"Kept: {in_words(value)}", f"已保存：{in_words(value)}")
+    if kind == "best":
+        return say(lang, f"Kept: {value + 1} is the best.", f"已保存：第 {value + 1} 句最好。")
+    if kind == "unnatural":
+        marked = ", ".join(str(i + 1) for i in value) or say(lang, "none", "无")
+        return say(lang, f"Kept: unnatural: {marked}.", f"已保存：不自然：{marked}。")
+    if kind == "correction":
+        return say(lang, f"Kept: the right answer is: {plain(value)}",
+                   f"已保存：正确的回答是：{plain(value)}")  # fmt: skip
+    return say(lang, "Skipped.", "已跳过。")
+
+
+def history_line(lang, simulated, row):
+    """A row of session.history -> one line: the annotator's own votes, and the reward model's
+    agreement with them."""
+    natural, agreement = say(lang, "not said", "未评"), say(lang, "not yet", "尚无")
+    votes = row["votes"]
+    if votes:
+        count = round(row["natural"] * votes)
+        natural = say(lang, f"{count} of {votes}", f"{votes} 句中 {count} 句")
+    if row["agreement"] is not None:
+        share = f"{100 * row['agreement']:.0f} %"
+        agreement = say(lang, f"{share} of {row['pairs']} new pairs",
+                        f"{row['pairs']} 对新标注中 {share}")  # fmt: skip
+    by, whom, who = ("its", "it", "模拟标注者") if simulated else ("your", "you", "你")
+    return say(lang, f"Version {row['judged']}: natural by {by} votes: {natural}; "
+               f"the reward model agreed with {whom}: {agreement}.",
+               f"第 {row['judged']} 版：{who}觉得自然的：{natural}；"
+               f"奖励模型与{who}一致：{agreement}。")  # fmt: skip
+
+
 # ---- what a person types --------------------------------------------------------------------
 
 

@@ -13,7 +13,16 @@ from pathlib import Path
 from minirlhf.errors import InputError
 from minirlhf.plots import text_cells
 from minirlhf.teach import open_session
-from minirlhf.teach_lines import HELP, HELP_ZH, as_typed, in_words, plain, read_line, say
+from minirlhf.teach_lines import (
+    HELP,
+    HELP_ZH,
+    as_typed,
+    history_line,
+    kept_line,
+    plain,
+    read_line,
+    say,
+)
 from minirlhf.teach_people import check_name, judge, make_person
 from minirlhf.teach_replay import checksum, replay
 from minirlhf.teach_session import read_session, session_rankings
@@ -64,18 +73,7 @@ class Teller:
 
     def kept(self, kind, value):
         """What was understood and is now on the disk."""
-        if kind == "rank":
-            self.say(f"Kept: {in_words(value)}", f"已保存：{in_words(value)}")
-        elif kind == "best":
-            self.say(f"Kept: {value + 1} is the best.", f"已保存：第 {value + 1} 句最好。")
-        elif kind == "unnatural":
-            marked = ", ".join(str(i + 1) for i in value) or say(self.lang, "none", "无")
-            self.say(f"Kept: unnatural: {marked}.", f"已保存：不自然：{marked}。")
-        elif kind == "correction":
-            self.say(f"Kept: the right answer is: {plain(value)}",
-                     f"已保存：正确的回答是：{plain(value)}")  # fmt: skip
-        else:
-            self.say("Skipped.", "已跳过。")
+        print(kept_line(self.lang, kind, value), flush=True)
 
     def learned(self, learned, seconds):
         """Before and after side by side, also where it got worse."""
@@ -96,21 +94,7 @@ class Teller:
 
     def history_line(self, row):
         """One learning: the person's own votes, and the reward model's agreement with them."""
-        natural, agreement = say(self.lang, "not said", "未评"), say(self.lang, "not yet", "尚无")
-        votes = row["votes"]
-        if votes:
-            count = round(row["natural"] * votes)
-            natural = say(self.lang, f"{count} of {votes}", f"{votes} 句中 {count} 句")
-        if row["agreement"] is not None:
-            share = f"{100 * row['agreement']:.0f} %"
-            agreement = say(self.lang, f"{share} of {row['pairs']} new pairs",
-                            f"{row['pairs']} 对新标注中 {share}")  # fmt: skip
-        by, whom, who = ("its", "it", "模拟标注者") if self.session.simulated else (
-            "your", "you", "你")  # fmt: skip
-        self.say(f"Version {row['judged']}: natural by {by} votes: {natural}; "
-                 f"the reward model agreed with {whom}: {agreement}.",
-                 f"第 {row['judged']} 版：{who}觉得自然的：{natural}；"
-                 f"奖励模型与{who}一致：{agreement}。")  # fmt: skip
+        print(history_line(self.lang, self.session.simulated, row), flush=True)
 
     def history(self):
         """All learnings, and whether the person agrees with himself."""
