@@ -1,18 +1,20 @@
 """What Rufus learns from a session: the records in, the models out.
 
-One learning is the three steps in small.  SFT on all corrections so far; a new reward model from
-all labels so far; a few iterations of PPO that go on from the last policy.  The person's labels
-count `weight` times as much as the seed labels, the first rankings of data/LANG/rankings.jsonl,
-by which the reward model has seen more than one question when the first label comes.
+One learning is the three steps in small.  The pretrained model is fine-tuned on all corrections so
+far, and stops when it knows them; a new reward model learns from all labels so far; a few
+iterations of PPO go on from the last policy.  The person's labels count `weight` times as much as
+the seed labels, the first rankings of data/LANG/rankings.jsonl by simulated annotators, from which
+the reward model knows all kinds of questions before the first label comes (0 of them: slower).
 
 The models follow from the records alone.  Every random number comes from the session's seed and
 the number of the `learn` record, so the same file gives the same bits on the same machine.
 
 Where this departs from InstructGPT and from pipeline.py:
 1. One person, one question at a time, and learning after each.
-2. The reward model starts afresh from the SFT model at every learning, so that an early label
-   weighs no more than a late one; the value model starts from it.
-3. The reference of the KL term is the SFT model, which itself learns from each correction.
+2. SFT and reward model start afresh at every learning, SFT from the pretrained model, so that an
+   early label weighs no more than a late one and nothing is forgotten bit by bit.  Fine-tuning one
+   model round after round lost the words of the questions that were never taught.
+3. The reference of the KL term is this SFT model, which itself learns from each correction.
 4. The policy sees the corrections too, before PPO: else it would never try what it has not heard.
 """
 
@@ -23,8 +25,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minirlhf.adam import adam_step, clip_gradient, init_adam
 from minirlhf.checkpoint import Model, load_model
-from minirlhf.data import encode_example, read_prompts, read_rankings
+from minirlhf.data import (
+    encode_example,
+    make_batch,
+    read_prompts,
+    read_rankings,
+    shuffled_order,
+)
 from minirlhf.errors import InputError
 from minirlhf.gpt import Params, with_scalar_head
 from minirlhf.pipeline import (
@@ -34,7 +43,7 @@ from minirlhf.pipeline import (
     encode_prompts,
     reference_rows,
 )
-from minirlhf.step1_language_model import LanguageModelSettings, train_language_model
+from minirlhf.step1_language_model import language_model_loss
 from minirlhf.step2_reward_model import (
     RewardModelSettings,
     encode_rankings,
@@ -65,22 +74,23 @@ class TeachSettings:
     dtype: str = "float32"  # float64 gives the same digits on more machines, at twice the time
     answers: int = 4  # shown in a round
     repeat_every: int = 10  # rounds; then earlier answers are shown again.  0: never
-    seed_rankings: int = 0  # of data/LANG/rankings.jsonl, by simulated annotators
+    seed_rankings: int = 60  # of data/LANG/rankings.jsonl, by simulated annotators; 0: none
     weight: int = 4  # a label of this session counts as much as so many seed rankings
-    sft_steps: int = 20  # optimiser steps on the corrections, for the SFT model and the policy each
+    sft_steps: int = 80  # optimiser steps on the corrections at most; SFT model and policy each
+    sft_loss: float = 0.08  # nats per token; training on the corrections stops below it
     sft_batch: int = 16  # corrections per step
-    sft_learning_rate: float = 3e-4
+    sft_learning_rate: float = 5e-4
     reward_epochs: int = 6  # passes over all labels
     reward_batch: int = 4  # rankings per step
-    reward_steps: int = 80  # at most; so an old session learns as fast as a new one
+    reward_steps: int = 300  # at most; so an old session learns as fast as a new one
     reward_learning_rate: float = 1e-3
-    iterations: int = 6  # of PPO
+    iterations: int = 12  # of PPO
     rollout_size: int = 64
     ppo_epochs: int = 4
     minibatch_size: int = 32
-    learning_rate: float = 3e-4  # of the policy
+    learning_rate: float = 2e-4  # of the policy
     clip_range: float = 0.1
-    kl_coef: float = 0.1  # price of a nat of log-ratio to the SFT model, in units of reward
+    kl_coef: float = 0.2  # price of a nat of log-ratio to the SFT model, in units of reward
     threads: int = 1  # 2: sooner, and the same bytes
 
 
@@ -176,19 +186,14 @@ def learn(setup, state, rows, number, progress=iter):
     settings, base = setup.settings, setup.base
     counted = without_undone(rows[:number])
     rng = np.random.default_rng([setup.seed, number])
-    policy, sft = state.policy.copy(), state.sft.copy()
+    policy, sft = state.policy.copy(), base.params.copy()
 
     corrections = session_corrections(counted)
     if corrections:
         size = base.config.block_size
         examples = [encode_example(base.tokenizer, *pair, size) for pair in corrections]
-        small = LanguageModelSettings(
-            response_only=True, steps=settings.sft_steps, warmup=2, schedule="constant",
-            batch_size=min(settings.sft_batch, len(examples)),
-            learning_rate=settings.sft_learning_rate,
-        )  # fmt: skip
-        train_language_model(sft, base.config, examples, small, rng)
-        train_language_model(policy, base.config, examples, small, rng)
+        learn_corrections(sft, base.config, examples, settings, rng)
+        learn_corrections(policy, base.config, examples, settings, rng)
 
     reward = learn_reward_model(setup, sft, session_rankings(counted), rng)
     if reward is not None:
@@ -205,6 +210,23 @@ def learn(setup, state, rows, number, progress=iter):
         train_ppo(models, encode_prompts(base, prompts), ppo, rng, progress=progress)
     history = state.history + [look_back(setup, state, rows, number)]
     return State(rows[number]["version"], 0, policy, sft, reward, history)
+
+
+def learn_corrections(params, config, examples, settings, rng):
+    """SFT in place on all corrections, until they are learned or sft_steps are done.
+
+    What is already said well costs no step; a new manner of speaking takes many.
+    """
+    batch_size = min(settings.sft_batch, len(examples))
+    order = shuffled_order(len(examples), batch_size, settings.sft_steps, rng)
+    adam = init_adam(params)
+    for step, rows in enumerate(order):
+        inputs, targets, mask = make_batch([examples[i] for i in rows], response_only=True)
+        loss, grads = language_model_loss(params, config, inputs, targets, mask)
+        if loss < settings.sft_loss:
+            break
+        clip_gradient(grads, 1.0, f"corrections, step {step}, loss {loss}")
+        adam_step(params, grads, adam, settings.sft_learning_rate)
 
 
 def learn_reward_model(setup, sft, rankings, rng):
