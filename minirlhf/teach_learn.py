@@ -2,9 +2,10 @@
 
 One learning is the three steps in small.  The pretrained model is fine-tuned on all corrections so
 far, and stops when it knows them; a new reward model learns from all labels so far; a few
-iterations of PPO go on from the last policy.  The person's labels count `weight` times as much as
-the seed labels, the first rankings of data/LANG/rankings.jsonl by simulated annotators, from which
-the reward model knows all kinds of questions before the first label comes (0 of them: slower).
+iterations of PPO go on from the last policy.  By default this person is the only teacher.  With
+seed labels, the first seed_rankings of data/LANG/rankings.jsonl by simulated annotators, the
+person's count `weight` times as much; they speed up the first rounds, and 60 of them alone would
+teach most of it (benchmarks/teach_curves.py measures both).
 
 The models follow from the records alone.  Every random number comes from the session's seed and
 the number of the `learn` record, so the same file gives the same bits on the same machine.
@@ -74,7 +75,7 @@ class TeachSettings:
     dtype: str = "float32"  # float64 gives the same digits on more machines, at twice the time
     answers: int = 4  # shown in a round
     repeat_every: int = 10  # rounds; then earlier answers are shown again.  0: never
-    seed_rankings: int = 60  # of data/LANG/rankings.jsonl, by simulated annotators; 0: none
+    seed_rankings: int = 0  # of data/LANG/rankings.jsonl, by simulated annotators
     weight: int = 4  # a label of this session counts as much as so many seed rankings
     sft_steps: int = 80  # optimiser steps on the corrections at most; SFT model and policy each
     sft_loss: float = 0.08  # nats per token; training on the corrections stops below it
@@ -236,7 +237,7 @@ def learn_reward_model(setup, sft, rankings, rng):
     """
     settings, base = setup.settings, setup.base
     size = base.config.block_size
-    if not rankings:
+    if not rankings and not setup.seeds:
         return None
     encoded = encode_rankings(base.tokenizer, rankings, size) * settings.weight
     encoded += encode_rankings(base.tokenizer, setup.seeds, size)
