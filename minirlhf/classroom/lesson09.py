@@ -374,7 +374,7 @@ TRL_MAP = (  # here, there, what to know
     ("PolicyGradientSettings.clip_range", "GRPOConfig.epsilon", "default 0.2"),
     ("PolicyGradientSettings.divide_by_std", "GRPOConfig.scale_rewards", "default 'group'"),
     ("PolicyGradientSettings.per_response", "GRPOConfig.loss_type", "default 'dapo', not 'grpo'"),
-    ("DPOSettings.loss", "DPOConfig.loss_type", "default ['sigmoid']; 'ipo' takes token means"),
+    ("DPOSettings.loss", "DPOConfig.loss_type", "default ['sigmoid']; 'ipo' is per token"),
     ("DPOSettings.beta", "DPOConfig.beta", "default 0.1"),
     ("DPOSettings.learning_rate", "DPOConfig.learning_rate", "default 1e-06: for large models"),
 )

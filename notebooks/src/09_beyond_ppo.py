@@ -170,7 +170,7 @@ def redraw(beta):
 redraw(beta=0.2)
 
 # %%
-play(redraw, beta=[0.2, 0.1, 0.06, 0.5, 1.0, 2.0])
+play(redraw, beta=[2.0, 1.0, 0.5, 0.2, 0.1, 0.06])
 
 # %% [markdown]
 # Move the price down and read the answers. A cheap nat buys answers that the reference hardly ever
@@ -288,10 +288,20 @@ show(draw09.aims(curve, aims, four[1:5]),
      f"ends elsewhere: at 0.5 it moves {aims['GRPO'][2][0]:.2f} nats instead of "
      f"{goals[2][0]:.2f}, and lands {height - aims['GRPO'][2][1]:.2f} below the line.")  # fmt: skip
 
+# %%
+lost = {}
+for name, function, in_loss in (("penalty in the loss", rloo_advantage, True),
+                                ("division", grpo_advantage, False)):  # fmt: skip
+    ends = runs09.group_limit(function, REF, SCORES, 0.5, 4, kl_in_loss=in_loss)
+    kl, score = on_plane(ends)
+    lost[name] = np.interp(kl, *np.array(curve[::-1]).T) - score
+    print(f"GRPO with only its {name:20} KL {kl:.2f}  below the line {lost[name]:.3f}")
+assert lost["penalty in the loss"] > 10 * abs(lost["division"])
+
 # %% [markdown]
-# Two things push GRPO aside. Dividing by a deviation changes what a score is worth. And its
-# penalty stands in the loss, as an estimate whose gradient is that of KL(reference, policy): the
-# other direction.
+# Its penalty stands in the loss, as an estimate whose gradient is that of KL(reference, policy):
+# the other direction. That takes it off the line. Dividing by a deviation changes what a score is
+# worth; alone, it hardly leaves the line, but stops elsewhere on it.
 #
 # ### How noisy is one gradient?
 #
@@ -314,8 +324,8 @@ show(draw09.noise_bars(tables),
 
 # %% [markdown]
 # Adding 2 changes nothing in the task, yet it ruins plain REINFORCE. Without the 2 it would stand
-# where the baseline stands: step 2 has already made the mean score 0. So the value network does
-# earn its place, once it has learned. Before that it is worse than no network.
+# where the baseline stands: step 2 has already made the mean score 0. PPO's value network does earn
+# its place, once it has learned. Before that, a simple baseline is better.
 #
 # ## Without a reward model
 #
@@ -366,8 +376,8 @@ where(dpo.dpo_loss)
 # <details><summary>Answer, after you have run the next cell</summary>
 #
 # **B.** The loss sees only the difference. Pushing one answer down is a cheap way to a larger
-# margin, and what both have in common goes down with it. The lost probability goes to other
-# answers, and nobody has judged those.
+# margin, and what both have in common goes down with it. The lost probability goes elsewhere,
+# perhaps to answers that nobody has judged.
 #
 # </details>
 
@@ -384,6 +394,7 @@ for beta in (0.1, 0.5):
 # %%
 low, high = placed[0.1], placed[0.5]
 assert low.kl > 2 * high.kl and abs(low.reward - high.reward) < 0.1
+assert abs(rufus[0][1]) < 0.02 and min(low.reward, high.reward) > 0.4  # from 0
 show(draw09.dpo_curves(histories),
      f"Thick lines are running means over batches. At a price of 0.1 both curves fall, the chosen "
      f"one after a short rise, and Rufus moves {low.kl:.1f} nats. At 0.5 the chosen answers lose "
@@ -483,8 +494,7 @@ assert len(meters["PPO"].used) == 4 and len(meters["RLOO"].used) == 3
 #
 # <details><summary>Answer</summary>
 #
-# **A.** Any method gets more score for more nats. The frontier tells how much would have been
-# possible.
+# **A.** More nats buy more score. The frontier tells how much would have been possible.
 #
 # </details>
 
@@ -503,10 +513,10 @@ assert len(meters["PPO"].used) == 4 and len(meters["RLOO"].used) == 3
 # value model.
 
 # %%
-print(f"TRL {lesson09.TRL_VERSION}, read on {lesson09.TRL_READ}\n")
-print(f"{'here':40}{'TRL':38}to know")
+print(f"TRL {lesson09.TRL_VERSION}, read on {lesson09.TRL_READ}.  PG is PolicyGradientSettings.\n")
+print(f"{'here':26}{'TRL':34}to know")
 for here, there, note in lesson09.TRL_MAP:
-    print(f"{here:40}{there:38}{note}")
+    print(f"{here.replace('PolicyGradientSettings', 'PG'):26}{there:34}{note}")
 
 # %% [markdown]
 # Two defaults to look at: GRPO's `beta` is 0, so there is no reference at all. And its `loss_type`
@@ -550,7 +560,8 @@ for here, there, note in lesson09.TRL_MAP:
 # reward.train()
 # reward.save_model("reward")
 #
-# # step 3: lesson 06, with RLOO in the place of PPO.  Or DPOTrainer on the pairs, without step 2.
+# # step 3: lesson 06, RLOO in the place of PPO.  (Or DPOTrainer on `pairs`, without step 2.)
+# prompts = [row for row in read("prompts", ["prompt", "split"]) if row["split"] == "train"]
 # rloo = RLOOTrainer(
 #     model="sft",
 #     reward_funcs="reward",
@@ -558,7 +569,7 @@ for here, there, note in lesson09.TRL_MAP:
 #         output_dir="rloo", beta=0.1, num_generations=8, per_device_train_batch_size=48,
 #         max_completion_length=14, max_steps=60,
 #     ),
-#     train_dataset=read("prompts", ["prompt"]),
+#     train_dataset=Dataset.from_list(prompts),
 # )
 # rloo.train()
 # ```
