@@ -689,6 +689,13 @@ class Terminal:
         self.type(line)
         return self.until(words)
 
+    def end_of_input(self):
+        """Ctrl-D until it is heard: one that comes just before the line is read gets lost."""
+        ends = time.monotonic() + 60
+        while self.process.poll() is None and time.monotonic() < ends:
+            os.write(self.master, b"\x04")
+            time.sleep(0.3)
+
     def end(self):
         """-> exit status and the rest of the text."""
         while True:
@@ -748,7 +755,7 @@ def test_the_end_of_the_input_and_ctrl_c_end_it_well(tmp_path):
     terminal = Terminal(tmp_path, "--session", "s.jsonl")
     text = terminal.until("你的评价：")
     assert "接着上次：已有 1 轮" in text and "第 1 轮。" in text
-    os.write(terminal.master, b"\x04")
+    terminal.end_of_input()
     status, text = terminal.end()
     assert status == 0 and "一切都已保存" in text
     assert [row["kind"] for row in read_session(tmp_path / "s.jsonl")][-1] == "best"
