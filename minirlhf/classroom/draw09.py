@@ -28,7 +28,7 @@ def best_policy(state):
                       va="center")  # fmt: skip
         frame(bars, f"eight answers that it likes best, β = {state['beta']:g}", "probability", "")
         bars.set_yticks(places, state["answers"])
-        bars.set_xlim(0, 1)
+        bars.set_xlim(0, 0.6)
         bars.grid(False)
         bars.legend(fontsize=8, frameon=False, loc="lower right")
         kl, score = np.array(state["curve"]).T  # (N,) each

@@ -172,9 +172,19 @@ redraw(beta=0.2)
 # %%
 play(redraw, beta=[2.0, 1.0, 0.5, 0.2, 0.1, 0.06])
 
+# %%
+texts = worlds[0].texts
+logprobs, _ = optimal_policy(texts.logprobs, worlds[0].scores, 0.06)  # (M,)
+k = int(logprobs.argmax())
+favourite = texts.examples[k]
+said = task.sft.tokenizer.decode(favourite.ids[favourite.prompt_length : -1]).strip()
+print(f"price 0.06: the favourite is {said}  {np.exp(logprobs[k]):.0%}, in the reference "
+      f"{np.exp(texts.logprobs[k]):.1%}")  # fmt: skip
+assert said == "我是是一个机器人。"  # is is
+
 # %% [markdown]
-# Move the price down and read the answers. A cheap nat buys answers that the reference hardly ever
-# gave. The reward model may be wrong about those: it has seen few like them.
+# Move the price down and read the answers. At 0.06 the best policy says "is" twice. A cheap nat
+# buys answers that the reference hardly ever gave, and the reward model may be wrong about those.
 #
 # ## Best-of-n: no training at all
 #
