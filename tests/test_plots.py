@@ -219,7 +219,8 @@ def test_the_font_has_every_character_of_the_chinese_data():
         elif path.is_file():
             texts[path] = path.read_text(encoding="utf-8")
     drawing = [ROOT / "minirlhf" / "plots.py"]
-    for pattern in ("minirlhf/classroom/*.py", "minirlhf/beyond/*.py", "notebooks/src/*.py"):
+    for pattern in ("minirlhf/teach*.py", "minirlhf/classroom/*.py", "minirlhf/beyond/*.py",
+                    "benchmarks/*.py", "notebooks/src/*.py"):
         drawing += sorted(ROOT.glob(pattern))
     for path in drawing:
         texts[path] = path.read_text(encoding="utf-8")

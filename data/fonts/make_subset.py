@@ -84,8 +84,9 @@ def main():
     # a checkpoint is no text; its vocabulary is that of the corpus
     files = sorted(path for path in (ROOT / "data" / "zh").glob("**/*")
                    if path.is_file() and path.suffix != ".npz")
-    for pattern in ("plots.py", "classroom/*.py", "beyond/*.py"):
+    for pattern in ("plots.py", "teach*.py", "classroom/*.py", "beyond/*.py"):
         files += sorted((ROOT / "minirlhf").glob(pattern))
+    files += sorted((ROOT / "benchmarks").glob("*.py"))
     files += sorted((ROOT / "notebooks" / "src").glob("*.py"))
     characters = collect(files + arguments.texts)
     font = simplified_face(arguments.source)
