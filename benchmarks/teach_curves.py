@@ -237,8 +237,8 @@ def caption_of(both, lang):
         f"rounds and {natural[2]} in 60. Right: what it costs. The annotator judges how Rufus "
         f"sounds; of the natural answers {true[0]} are true before, {true[1]} after 20 rounds and "
         f"{true[2]} after 60.",
-        f"模拟标注者 a1，{seeds} 个随机种子：每个一条细线，粗线是中位数。虚线是目标：20 轮内 80%，"
-        f"60 轮内 95%。两者都用时，在从未教过的问题上，自然回答从 {natural[0]} 变为 "
+        f"模拟标注者 a1，{seeds} 个随机种子：每个一条细线，粗线是中位数。虚线是目标：20 轮内 80 %，"
+        f"60 轮内 95 %。两者都用时，在从未教过的问题上，自然回答从 {natural[0]} 变为 "
         f"20 轮后的 {natural[1]} 和 60 轮后的 {natural[2]}。右图是代价：标注者只看听起来如何，"
         f"自然回答中真实的，之前是 {true[0]}，20 轮后是 {true[1]}，60 轮后是 {true[2]}。")
 
