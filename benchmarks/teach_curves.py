@@ -188,7 +188,7 @@ def spread(runs, number, key):
     return [value for value in found if value is not None]
 
 
-def cell(values, form="{:.0%}"):
+def cell(values, form="{:.1%}"):
     """values -> "median (lowest to highest)"."""
     low, middle, high = min(values), float(np.median(values)), max(values)
     return f"{form.format(middle)} ({form.format(low)} to {form.format(high)})"
@@ -199,9 +199,9 @@ def table(all_results):
     ways = (*MODES, WITH_SEEDS, SEEDS_ALONE)
     lines = ["| median (lowest to highest) | rounds | " + " | ".join(ways) + " |"]
     lines.append("|---" * (2 + len(ways)) + "|")
-    rows = (("natural, training questions", "pleases_train", "{:.0%}", (0, 20, 60)),
-            ("natural, held-out questions", "pleases_held_out", "{:.0%}", (0, 20, 60)),
-            ("of the natural: true", "true", "{:.0%}", (0, 20, 60)),
+    rows = (("natural, training questions", "pleases_train", "{:.1%}", (0, 20, 60)),
+            ("natural, held-out questions", "pleases_held_out", "{:.1%}", (0, 20, 60)),
+            ("of the natural: true", "true", "{:.1%}", (0, 20, 60)),
             ("different natural answers of 10", "kinds", "{:.1f}", (0, 60)),
             ("seconds of CPU a round", "seconds", "{:.1f}", (60,)))  # fmt: skip
     for lang, results in all_results.items():

@@ -1,0 +1,243 @@
+"""It really teaches: what the README says of the human loop, read from the committed results
+(benchmarks/teach_curves_LANG.json, SIMULATED annotators); the start of a run again; the script.
+
+Where the aim was missed, a test says so too.
+"""
+
+import importlib.util
+import json
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minirlhf import plots
+from minirlhf.teach_learn import TeachSettings
+
+REPO = Path(__file__).parent.parent
+PATH = REPO / "benchmarks" / "teach_curves.py"
+SPEC = importlib.util.spec_from_file_location("teach_curves", PATH)
+curves = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(curves)
+
+LANGS = ("zh",)
+RESULTS = {lang: curves.read_results(lang) for lang in LANGS}
+SPLITS = ("train", "held_out")
+TINY = TeachSettings(
+    iterations=1, rollout_size=12, ppo_epochs=1, minibatch_size=6, sft_steps=2, reward_steps=4,
+    repeat_every=4,
+)  # fmt: skip
+
+
+def middle(lang, gives, number, key, who="a1"):
+    """Median over the seeds."""
+    return float(np.median(curves.spread(curves.select(RESULTS[lang], who, gives), number, key)))
+
+
+# ---- what the committed results say ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_every_run_is_there_and_made_with_the_settings_of_today(lang):
+    assert RESULTS[lang]["settings"] == asdict(TeachSettings())
+    done = {(run["who"], run["gives"], run["seed"]) for run in RESULTS[lang]["runs"]}
+    wanted = curves.planned(5)
+    assert done == {(who, gives, seed) for who, gives, seed, _ in wanted}
+    assert len(RESULTS[lang]["runs"]) == len(wanted) == 40
+    for who, gives, seed, at in wanted:
+        points = next(run["points"] for run in RESULTS[lang]["runs"]
+                      if (run["who"], run["gives"], run["seed"]) == (who, gives, seed))  # fmt: skip
+        assert [point["round"] for point in points] == list(at)
+
+
+@pytest.mark.parametrize("lang", LANGS)
+@pytest.mark.parametrize("gives", curves.MODES)
+def test_all_start_from_the_pretrained_model(lang, gives):
+    for split in SPLITS:
+        runs = curves.select(RESULTS[lang], "a1", gives)
+        for value in curves.spread(runs, 0, f"natural_{split}"):
+            assert 0.25 < value < 0.4
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_for_a1_to_please_is_to_be_natural(lang):
+    for run in RESULTS[lang]["runs"]:
+        for point in run["points"] if run["who"] == "a1" else ():
+            for split in SPLITS:
+                assert point[f"pleases_{split}"] == point[f"natural_{split}"]
+
+
+@pytest.mark.parametrize("lang", LANGS)
+@pytest.mark.parametrize("split", SPLITS)
+def test_over_80_per_cent_within_20_rounds_with_corrections(lang, split):
+    for gives in ("corrections", "both", curves.WITH_SEEDS):
+        assert middle(lang, gives, 20, f"natural_{split}") > 0.8
+
+
+@pytest.mark.parametrize("lang", LANGS)
+@pytest.mark.parametrize("split", SPLITS)
+def test_rankings_alone_take_longer(lang, split):
+    key = f"natural_{split}"
+    assert 0.65 < middle(lang, "rankings", 20, key) < 0.8
+    assert middle(lang, "rankings", 20, key) < middle(lang, "both", 20, key) - 0.05
+    assert middle(lang, "rankings", 60, key) > 0.8
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_over_95_per_cent_within_60_rounds_is_missed(lang):
+    """Close to it: a run reaches it here and there, the median does not."""
+    runs = {gives: curves.select(RESULTS[lang], "a1", gives) for gives in curves.MODES}
+    for gives in curves.MODES:
+        last = [points[-1] for points in runs[gives]]
+        for split in SPLITS:
+            values = [point[f"natural_{split}"] for point in last]
+            assert 0.88 < np.median(values) < 0.95 and min(values) > 0.8
+    for gives in ("corrections", "both"):
+        assert middle(lang, gives, 60, "natural_train") > 0.93
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_seed_labels_help_early_and_do_not_teach_all_of_it_alone(lang):
+    for split in SPLITS:
+        key = f"natural_{split}"
+        alone, beside = curves.SEEDS_ALONE, curves.WITH_SEEDS
+        assert middle(lang, beside, 5, key) > middle(lang, "both", 5, key) + 0.08
+        assert abs(middle(lang, beside, 20, key) - middle(lang, "both", 20, key)) < 0.06
+        start = middle(lang, alone, 0, key)
+        rise, of_both = (middle(lang, gives, 20, key) - start for gives in (alone, "both"))
+        assert 0.5 < rise / of_both < 0.85
+
+
+@pytest.mark.parametrize("lang", LANGS)
+@pytest.mark.parametrize("gives", curves.MODES)
+def test_truth_is_what_it_costs(lang, gives):
+    """The annotator judges how Rufus sounds: fewer natural answers are true, in every run."""
+    for points in curves.select(RESULTS[lang], "a1", gives):
+        true = {point["round"]: point["true"] for point in points}
+        assert true[20] < true[0] - 0.08
+    assert middle(lang, gives, 60, "true") > middle(lang, gives, 20, "true")
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_he_does_not_answer_other_questions_or_with_one_sentence(lang):
+    for gives in curves.MODES:
+        for points in curves.select(RESULTS[lang], "a1", gives):
+            assert points[-1]["elsewhere_train"] < 0.04 and points[-1]["kinds"] > 1.4
+
+
+@pytest.mark.parametrize("lang", LANGS)
+@pytest.mark.parametrize("taste, reached", [("greets", 0.75), ("brief", 0.75), ("pirate", 0.65)])
+def test_another_taste_is_taught_in_20_rounds(lang, taste, reached):
+    for split in SPLITS:
+        runs = curves.select(RESULTS[lang], taste, "both")
+        assert max(curves.spread(runs, 0, f"pleases_{split}")) < 0.03
+        assert min(curves.spread(runs, 20, f"pleases_{split}")) > reached
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_a_round_costs_less_than_three_seconds(lang):
+    for run in RESULTS[lang]["runs"]:
+        if run["gives"] != curves.SEEDS_ALONE:
+            assert run["points"][-1]["seconds"] < 3, run["gives"]
+
+
+# ---- the start of a run again ---------------------------------------------------------------
+
+
+def test_five_rounds_of_a_committed_run_teach_again():
+    """Equal on one machine; on another the annotator soon sees other answers."""
+    points = curves.one_run("zh", "a1", "corrections", 0, (0, 5))
+    committed = curves.select(RESULTS["zh"], "a1", "corrections")[0]
+    for split in SPLITS:
+        key = f"natural_{split}"
+        assert points[0][key] == pytest.approx(committed[0][key], abs=0.05)
+        assert points[1][key] > points[0][key] + 0.1
+        assert committed[1][key] > committed[0][key] + 0.1
+
+
+def test_measuring_changes_nothing():
+    often = curves.one_run("zh", "a1", "both", 3, (0, 1, 2), TINY)
+    seldom = curves.one_run("zh", "a1", "both", 3, (0, 2), TINY)
+    for point in (often[-1], seldom[-1]):
+        assert point.pop("seconds") > 0 and point.pop("slowest") > 0
+    assert often[-1] == seldom[-1] and often[0] == seldom[0] != often[-1]
+
+
+def test_seed_labels_alone_hear_no_annotator(monkeypatch):
+    def silent(*arguments):
+        raise AssertionError("the annotator was asked")
+
+    monkeypatch.setattr(curves, "judge", silent)
+    points = curves.one_run("zh", "a1", curves.SEEDS_ALONE, 3, (0, 2), TINY)
+    assert [point["round"] for point in points] == [0, 2]
+    assert points[0]["natural_train"] != points[1]["natural_train"]
+    with pytest.raises(AssertionError, match="was asked"):
+        curves.one_run("zh", "a1", curves.WITH_SEEDS, 3, (0, 1), TINY)
+
+
+# ---- the script -----------------------------------------------------------------------------
+
+
+def make_points(at):
+    """Points of no run."""
+    keys = [f"{name}_{split}" for name in ("pleases", "natural", "elsewhere") for split in SPLITS]
+    rows = [{"round": number, "true": 0.5, "kinds": 2.0} | dict.fromkeys(keys, number / 60)
+            for number in at]  # fmt: skip
+    rows[-1]["seconds"] = 1.0
+    return rows
+
+
+def test_every_run_is_kept_at_once_and_only_what_is_missing_is_run(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def one_run(lang, who, gives, seed, at):
+        asked.append((who, gives, seed))
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return make_points(at)
+
+    monkeypatch.setattr(curves, "HERE", tmp_path)
+    monkeypatch.setattr(curves, "one_run", one_run)
+    with pytest.raises(KeyboardInterrupt):
+        curves.run_all("zh", 1)
+    assert len(curves.read_results("zh")["runs"]) == 3
+    curves.run_all("zh", 1)
+    wanted = [(who, gives, seed) for who, gives, seed, _ in curves.planned(1)]
+    assert asked == wanted[:4] + wanted[3:]
+    assert "zh a1 both 0: 1.00 1.00" in capsys.readouterr().out
+    results = curves.read_results("zh")
+    path = tmp_path / "teach_curves_zh.json"
+    path.write_text(json.dumps(results | {"settings": {"dtype": "float64"}}), encoding="utf-8")
+    with pytest.raises(SystemExit, match="settings have changed"):
+        curves.run_all("zh", 2)
+
+
+def test_the_table_has_medians_and_spread():
+    results = {"settings": {}, "runs": []}
+    for seed, share in enumerate((0.1, 0.9, 0.4)):
+        points = make_points(curves.AT)
+        points[-1]["pleases_train"] = share
+        results["runs"].append({"who": "a1", "gives": "both", "seed": seed, "points": points})
+    lines = curves.table({"zh": results}).splitlines()
+    start = "| zh: natural, training questions | 60 |"
+    row = next(line for line in lines if line.startswith(start))
+    assert row == start + " – | – | 40.0% (10.0% to 90.0%) | – | – |"
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_the_picture_has_every_glyph_and_a_caption(lang, tmp_path, monkeypatch):
+    import matplotlib.mathtext  # noqa: F401  old versions warn of pyparsing while importing it
+
+    monkeypatch.setattr(plots, "SYSTEM_FONTS", ())  # the bundled font only
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("error", RuntimeWarning)
+        figure = curves.plot_curves(RESULTS[lang], lang)
+        plots.save_figure(figure, tmp_path / "teach_curves.png")
+    caption = figure.get_label()
+    assert ("SIMULATED" if lang == "en" else "模拟") in caption
+    for number in (0, 20, 60):
+        for key in ("natural_held_out", "true"):
+            assert plots.percent(middle(lang, "both", number, key)) in caption
