@@ -32,6 +32,7 @@ VERBS = {
     "evaluate": "ask a language model many questions and let the gold judge count",
     "walk": "a Rufus small enough to check every number by hand or in a debugger",
     "frontier": "PPO, RLOO, GRPO, DPO and others beside the exact optimum, score against KL",
+    "ablations": "the bug gallery: PPO with one part taken out or put in wrong, and what breaks",
 }
 
 
@@ -104,6 +105,7 @@ def build_parser():
     add_evaluate(verbs)
     add_walk(verbs)
     add_frontier(verbs)
+    add_ablations(verbs)
     return parser
 
 
@@ -301,6 +303,17 @@ def add_frontier(verbs):
         "frontier --lang zh --seed 0",
     )  # fmt: skip
     add_frontier_arguments(parser)
+
+
+def add_ablations(verbs):
+    from minirlhf.beyond.commands import add_ablations_arguments
+
+    parser = add_verb(
+        verbs, "ablations", "data/LANG (bundled)",
+        "--out: ablations.json, ablations.png, and the two models that all ablations share",
+        "ablations --lang zh --seed 0",
+    )  # fmt: skip
+    add_ablations_arguments(parser)
 
 
 # ---- helpers of the verbs -------------------------------------------------------------------
@@ -706,6 +719,13 @@ def run_frontier_verb(args, progress):
     run(args, progress)
 
 
+def run_ablations_verb(args, progress):
+    from minirlhf.beyond.commands import run_ablations_verb as run
+    from minirlhf.human import World
+
+    run(args, progress, World.load)
+
+
 RUN = {
     "demo": run_demo_verb,
     "pretrain": run_pretrain_verb,
@@ -718,6 +738,7 @@ RUN = {
     "evaluate": run_evaluate_verb,
     "walk": run_walk_verb,
     "frontier": run_frontier_verb,
+    "ablations": run_ablations_verb,
 }
 
 

@@ -26,7 +26,7 @@ from minirlhf.tokenizer import Tokenizer
 REPO = Path(__file__).parent.parent
 PYTHON = [sys.executable, "-X", "faulthandler"]
 VERBS = ("demo", "pretrain", "sft", "rank", "reward", "ppo", "chat", "teach", "evaluate", "walk",
-         "frontier")
+         "frontier", "ablations")
 SMALL = ["--n-layer", "1", "--n-embd", "8", "--quiet"]
 TINY_PPO = ["--set", "rollout_size=6", "--set", "minibatch_size=4", "--set", "ppo_epochs=2"]
 
@@ -216,7 +216,7 @@ def test_evaluate(work, tmp_path):
 
 def test_the_parts_of_the_help(tmp_path):
     out = succeed([], tmp_path)
-    assert all(re.search(rf"^    {verb} ", out, re.M) for verb in VERBS)
+    assert all(re.search(rf"^    {verb}\s", out, re.M) for verb in VERBS)
     assert succeed(["--version"], tmp_path).startswith("minirlhf ")
 
 

@@ -40,7 +40,8 @@ CLASSROOM = ["exercise", "compare", "explain", "engine", "registry", "drawing", 
 
 # beyond/: the methods import only the core and each other; the experiments anything but classroom.
 BEYOND_METHODS = ["best_of_n", "policy_gradient", "dpo", "optimum"]
-BEYOND = [*BEYOND_METHODS, "frontier", "pictures", "ablations", "commands", "__init__"]
+BEYOND = [*BEYOND_METHODS, "frontier", "ablations", "gallery", "pictures", "commands",
+          "__init__"]  # fmt: skip
 MAX_LINES_BEYOND = 360
 
 FILES = sorted(PACKAGE.glob("*.py"))

@@ -8,8 +8,10 @@ maximise E[score] - beta * KL(policy || reference).  Reading order:
     dpo.py              DPO and IPO: no reinforcement learning, a loss on pairs
     optimum.py          the best possible policy, by enumeration, and the distance to it
     frontier.py         the experiment: all of them on one plane, score against KL
-    pictures.py         its figure
-    commands.py         the verb `frontier`
+    ablations.py        the experiment: PPO with one part taken out or put in wrong
+    gallery.py          what broke, in sentences, and how the dashboard shows it
+    pictures.py         the figures
+    commands.py         the verbs `frontier` and `ablations`
 
 The first four import only the core (tokenizer to step3), as the three steps do.
 """

@@ -1,18 +1,30 @@
-"""The verb `frontier`: its arguments and its run.  __main__.py registers it."""
+"""The verbs `frontier` and `ablations`: their arguments and their runs.  __main__.py registers
+them."""
 
 from pathlib import Path
 
 from minirlhf.errors import InputError
 
-OUT = "runs/frontier-LANG-SEED"
+FRONTIER_OUT = "runs/frontier-LANG-SEED"
+ABLATIONS_OUT = "runs/ablations-LANG-SEED"
 
 
 def add_frontier_arguments(parser):
     """Give an ArgumentParser the options of `frontier`."""
+    add_arguments(parser, FRONTIER_OUT, 5, "trainings per method and price")
+
+
+def add_ablations_arguments(parser):
+    """Give an ArgumentParser the options of `ablations`."""
+    add_arguments(parser, ABLATIONS_OUT, 3, "trainings per ablation and learning rate")
+
+
+def add_arguments(parser, out, seeds, trainings):
+    """The options that both verbs have.  trainings: what --seeds counts."""
     parser.add_argument("--lang", default="en", help="language of data/ (en)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same figures (0)")
-    parser.add_argument("--seeds", type=int, default=5, help="trainings per method and price (5)")
-    parser.add_argument("--out", type=Path, default=Path(OUT), help=f"folder to write to ({OUT})")
+    parser.add_argument("--seeds", type=int, default=seeds, help=f"{trainings} ({seeds})")
+    parser.add_argument("--out", type=Path, default=Path(out), help=f"folder to write to ({out})")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
     parser.add_argument("--fresh", action="store_true", help="throw an interrupted run away")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -21,31 +33,61 @@ def add_frontier_arguments(parser):
 def run_frontier_verb(args, progress):
     """The whole experiment, its figure and its table."""
     from minirlhf.beyond.frontier import FrontierSettings, run_frontier, table
+
+    prepare(args, FRONTIER_OUT)
+    settings = FrontierSettings(seeds=args.seeds)
+    results = run_frontier(args.lang, args.seed, args.out, settings, progress("frontier"))
+    wrote = draw("frontier", results, args)
+    print("\n".join(table(results)))
+    print(f"wrote {args.out}: {wrote}")
+
+
+def run_ablations_verb(args, progress, load_world):
+    """The whole experiment, its figure, its table and the sentences of the gallery.
+
+    load_world(lang) -> the world whose gold judge counts natural answers, for the figures only.
+    """
+    from minirlhf import pipeline
+    from minirlhf.beyond.ablations import run_ablations
+    from minirlhf.beyond.gallery import sentences, table
+
+    prepare(args, ABLATIONS_OUT)
+    world, bar = load_world(args.lang), progress("ablations")
+    results = run_ablations(args.lang, args.seed, args.out, args.seeds, world, pipeline.PPO, bar)
+    wrote = draw("ablations", results, args)
+    print("\n".join(table(results)))
+    print("\nWhat the runs of seed 0, three trials each, showed (benchmarks/ablations_*.json):")
+    print("\n".join(f"- {sentence}" for sentence in sentences(args.lang)))
+    print(f"wrote {args.out}: {wrote}")
+
+
+def draw(name, results, args):
+    """Draw the figure NAME.png -> the names of the files in args.out, and why one is missing."""
+    try:
+        from minirlhf.beyond.pictures import plot_frontier, plot_gallery
+        from minirlhf.plots import save_figure
+
+        plot = plot_frontier if name == "frontier" else plot_gallery
+        save_figure(plot(results, args.lang), args.out / f"{name}.png")
+    except ImportError:  # the package runs without matplotlib
+        return f"{name}.json (no picture: matplotlib is missing)"
+    return f"{name}.json, {name}.png"
+
+
+def prepare(args, default=None):
+    """Check the arguments and make the folder; an interrupted run in it is gone on with, thrown
+    away, or an error.
+
+    default: the name of --out that stands for one of the run's language and seed.
+    """
     from minirlhf.pipeline import data_folder
-    from minirlhf.plots import save_figure
 
     if args.seeds < 1:
         raise InputError(f"--seeds {args.seeds}: expected 1 or more")
     if not (data_folder(args.lang) / "pretrained.npz").is_file():
         raise InputError(f"--lang {args.lang}: there is no pretrained.npz beside its world.json")
-    if args.out == Path(OUT):
-        args.out = Path(f"runs/frontier-{args.lang}-{args.seed}")
-    prepare(args)
-    settings = FrontierSettings(seeds=args.seeds)
-    results = run_frontier(args.lang, args.seed, args.out, settings, progress("frontier"))
-    try:
-        from minirlhf.beyond.pictures import plot_frontier
-
-        save_figure(plot_frontier(results, args.lang), args.out / "frontier.png")
-        wrote = "frontier.json, frontier.png"
-    except ImportError:  # the package runs without matplotlib
-        wrote = "frontier.json (no picture: matplotlib is missing)"
-    print("\n".join(table(results)))
-    print(f"wrote {args.out}: {wrote}")
-
-
-def prepare(args):
-    """Make the folder; an interrupted run in it is gone on with, thrown away, or an error."""
+    if default is not None and args.out == Path(default):
+        args.out = Path(default.replace("LANG", args.lang).replace("SEED", str(args.seed)))
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,7 +1,10 @@
-"""The picture of the frontier, drawn from the results of run_frontier or from its JSON file."""
+"""The pictures of the frontier and of the bug gallery, drawn from the results of run_frontier and
+run_ablations or from their JSON files."""
 
 import numpy as np
 
+from minirlhf.beyond.ablations import ABLATIONS, HEALTHY, REGIMES
+from minirlhf.beyond.gallery import EXHIBITS, PANELS
 from minirlhf.plots import (
     BLUE,
     GREEN,
@@ -13,6 +16,7 @@ from minirlhf.plots import (
     RED,
     SKY,
     card,
+    curves,
     frame,
     say,
     style,
@@ -29,6 +33,9 @@ LOOKS = {  # method: colour, marker, line style
     "rejection sampling": (GREY, "h", ":"),
 }
 LOWEST_KL = 0.012  # nats, where the logarithmic axis begins
+
+
+# ---- the frontier ---------------------------------------------------------------------------
 
 
 def method_name(method, lang):
@@ -169,4 +176,58 @@ def plot_frontier(results, lang="en"):
         draw_plane(fig.add_subplot(grid[:, 0]), results, lang)
         draw_regret(fig.add_subplot(grid[0, 1]), results, lang)
         draw_log_z(fig.add_subplot(grid[1, 1]), results, lang)
+    return fig
+
+
+# ---- the bug gallery ------------------------------------------------------------------------
+
+
+def history(run):
+    """A run's curves -> list of dicts, one for each iteration."""
+    length = len(run["curves"]["score"])
+    columns = run["curves"].items()
+    return [{"iteration": i} | {key: curve[i] for key, curve in columns} for i in range(length)]
+
+
+def draw_exhibit(ax, results, name, lang):
+    """The ablation's curve beside the healthy run's."""
+    exhibit = EXHIBITS[name]
+    for who, colour, line in ((HEALTHY, INK, "--"), (name, BLUE, "-")):
+        runs = [r for r in results["runs"] if (r["regime"], r["name"]) == (exhibit.regime, who)]
+        curves(ax, [history(r) for r in runs], "iteration", exhibit.picture, colour, line)
+    frame(ax)
+    factor = REGIMES[exhibit.regime]
+    rate = say(lang, f" ({factor} × rate)", f"（学习率 × {factor}）") if factor != 1 else ""
+    title = say(lang, name, exhibit.chinese) + rate
+    verdict = say(lang, *exhibit.verdict)
+    ax.set_title(f"{title}\n{verdict}", size=8.5)
+    ax.set_ylabel(say(lang, *PANELS[exhibit.picture]), size=7.5)
+    if exhibit.picture == "approx_kl":
+        ax.set_yscale("log")
+
+
+def plot_gallery(results, lang="en"):
+    """Every ablation beside the healthy run, one panel of the dashboard each -> Figure."""
+    trials = results["trials"]
+    caption = say(
+        lang,
+        "Black and dashed: the healthy run. Blue: one part of PPO taken out or put in wrong. Thin: "
+        f"{trials} trials; thick: their median. Each is drawn over the iterations, on the panel of "
+        "the dashboard that tells most, KL and entropy in nats; the second line says what the "
+        "runs of seed 0 showed. Look for blue that leaves black, and for the four panels where "
+        "nothing broke. Where 4 × rate stands, the learning rate is four times the usual one. The "
+        "annotators are simulated.",
+        f"黑色虚线：正常训练。蓝色：PPO 去掉或放错一个部分。细线：{trials} 次训练；粗线：中位数。"
+        f"横轴是迭代，"
+        "每个都画在最能说明问题的那个仪表板图上，KL 和熵的单位是 nat；第二行是种子 0 的结果。请看："
+        "蓝色在哪里离开黑色，以及没有坏的四个图。"
+        "“学习率 × 4”：平常的四倍。标注者是模拟的。",
+    )  # fmt: skip
+    with style():
+        fig = card(5.6, say(lang, "The bug gallery of PPO", "PPO 的错误陈列馆"), caption)
+        axes = fig.subplots(3, 4)
+        for ax, name in zip(axes.flat, ABLATIONS, strict=True):
+            draw_exhibit(ax, results, name, lang)
+        for ax in axes[-1]:
+            ax.set_xlabel(say(lang, "iteration", "迭代"))
     return fig
