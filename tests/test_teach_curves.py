@@ -22,7 +22,7 @@ SPEC = importlib.util.spec_from_file_location("teach_curves", PATH)
 curves = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(curves)
 
-LANGS = ("zh",)
+LANGS = ("en", "zh")
 RESULTS = {lang: curves.read_results(lang) for lang in LANGS}
 SPLITS = ("train", "held_out")
 TINY = TeachSettings(
@@ -77,29 +77,32 @@ def test_over_80_per_cent_within_20_rounds_with_corrections(lang, split):
 
 
 @pytest.mark.parametrize("lang", LANGS)
-@pytest.mark.parametrize("split", SPLITS)
-def test_rankings_alone_take_longer(lang, split):
-    key = f"natural_{split}"
-    assert 0.65 < middle(lang, "rankings", 20, key) < 0.8
-    assert middle(lang, "rankings", 20, key) < middle(lang, "both", 20, key) - 0.05
-    assert middle(lang, "rankings", 60, key) > 0.8
+def test_rankings_alone_take_longer(lang):
+    """They miss 80 % within 20 rounds on training questions, and get there within 60."""
+    train, held_out = (f"natural_{split}" for split in SPLITS)
+    assert 0.7 < middle(lang, "rankings", 20, train) < 0.8
+    assert middle(lang, "rankings", 20, train) < middle(lang, "both", 20, train) - 0.08
+    assert middle(lang, "rankings", 20, held_out) < middle(lang, "both", 20, held_out) - 0.02
+    assert min(curves.spread(curves.select(RESULTS[lang], "a1", "rankings"), 60, train)) > 0.8
 
 
 @pytest.mark.parametrize("lang", LANGS)
-def test_over_95_per_cent_within_60_rounds_is_missed(lang):
-    """Close to it: a run reaches it here and there, the median does not."""
-    runs = {gives: curves.select(RESULTS[lang], "a1", gives) for gives in curves.MODES}
+def test_over_95_per_cent_within_60_rounds_is_missed_on_held_out_questions(lang):
     for gives in curves.MODES:
-        last = [points[-1] for points in runs[gives]]
-        for split in SPLITS:
-            values = [point[f"natural_{split}"] for point in last]
-            assert 0.88 < np.median(values) < 0.95 and min(values) > 0.8
-    for gives in ("corrections", "both"):
-        assert middle(lang, gives, 60, "natural_train") > 0.93
+        runs = curves.select(RESULTS[lang], "a1", gives)
+        values = curves.spread(runs, 60, "natural_held_out")
+        assert 0.85 < np.median(values) < 0.95 and min(values) > 0.78
+    assert middle(lang, "rankings", 60, "natural_train") < 0.92
+
+
+@pytest.mark.parametrize("gives", ("corrections", "both"))
+def test_on_training_questions_it_is_reached_in_english_and_just_missed_in_chinese(gives):
+    assert 0.95 < middle("en", gives, 60, "natural_train") < 0.96
+    assert 0.94 < middle("zh", gives, 60, "natural_train") < 0.95
 
 
 @pytest.mark.parametrize("lang", LANGS)
-def test_seed_labels_help_early_and_do_not_teach_all_of_it_alone(lang):
+def test_seed_labels_alone_teach_most_of_it_and_beside_the_person_they_help_early(lang):
     for split in SPLITS:
         key = f"natural_{split}"
         alone, beside = curves.SEEDS_ALONE, curves.WITH_SEEDS
@@ -107,7 +110,7 @@ def test_seed_labels_help_early_and_do_not_teach_all_of_it_alone(lang):
         assert abs(middle(lang, beside, 20, key) - middle(lang, "both", 20, key)) < 0.06
         start = middle(lang, alone, 0, key)
         rise, of_both = (middle(lang, gives, 20, key) - start for gives in (alone, "both"))
-        assert 0.5 < rise / of_both < 0.85
+        assert 0.6 < rise / of_both < 0.95
 
 
 @pytest.mark.parametrize("lang", LANGS)
@@ -121,19 +124,28 @@ def test_truth_is_what_it_costs(lang, gives):
 
 
 @pytest.mark.parametrize("lang", LANGS)
-def test_he_does_not_answer_other_questions_or_with_one_sentence(lang):
+def test_he_hardly_answers_other_questions_and_keeps_several_answers(lang):
     for gives in curves.MODES:
         for points in curves.select(RESULTS[lang], "a1", gives):
-            assert points[-1]["elsewhere_train"] < 0.04 and points[-1]["kinds"] > 1.4
+            assert points[-1]["elsewhere_train"] < 0.04 and points[-1]["kinds"] > 1.2
+        assert middle(lang, gives, 60, "kinds") > 0.8 * middle(lang, gives, 0, "kinds")
 
 
-@pytest.mark.parametrize("lang", LANGS)
-@pytest.mark.parametrize("taste, reached", [("greets", 0.75), ("brief", 0.75), ("pirate", 0.65)])
+@pytest.mark.parametrize("lang, taste, reached", [
+    ("en", "greets", 0.7), ("zh", "greets", 0.8), ("en", "brief", 0.85), ("zh", "brief", 0.75),
+    ("zh", "pirate", 0.65), ("en", "pirate", 0.25),
+])  # fmt: skip
 def test_another_taste_is_taught_in_20_rounds(lang, taste, reached):
+    """Rufus hardly ever pleases such a person before; after 20 rounds every seed does."""
     for split in SPLITS:
         runs = curves.select(RESULTS[lang], taste, "both")
         assert max(curves.spread(runs, 0, f"pleases_{split}")) < 0.03
         assert min(curves.spread(runs, 20, f"pleases_{split}")) > reached
+
+
+def test_an_english_pirate_takes_longer_than_20_rounds():
+    assert middle("en", "both", 20, "pleases_train", "pirate") < 0.6
+    assert middle("en", "both", 20, "pleases_held_out", "pirate") < 0.45
 
 
 @pytest.mark.parametrize("lang", LANGS)
