@@ -33,6 +33,7 @@ VERBS = {
     "walk": "a Rufus small enough to check every number by hand or in a debugger",
     "frontier": "PPO, RLOO, GRPO, DPO and others beside the exact optimum, score against KL",
     "ablations": "the bug gallery: PPO with one part taken out or put in wrong, and what breaks",
+    "overoptimization": "learned score and gold against KL, the curves of Gao et al., remedies",
 }
 
 
@@ -104,8 +105,7 @@ def build_parser():
     add_teach(verbs)
     add_evaluate(verbs)
     add_walk(verbs)
-    add_frontier(verbs)
-    add_ablations(verbs)
+    add_beyond(verbs)
     return parser
 
 
@@ -294,26 +294,18 @@ def add_walk(verbs):
     parser.add_argument("--stop", metavar="N", help="open pdb there; ratio: where ratio != 1")
 
 
-def add_frontier(verbs):
-    from minirlhf.beyond.commands import add_frontier_arguments
+def add_beyond(verbs):
+    from minirlhf.beyond import commands
 
-    parser = add_verb(
-        verbs, "frontier", "data/LANG (bundled)",
-        "--out: frontier.json, frontier.png, and the two models that all methods share",
-        "frontier --lang zh --seed 0",
-    )  # fmt: skip
-    add_frontier_arguments(parser)
-
-
-def add_ablations(verbs):
-    from minirlhf.beyond.commands import add_ablations_arguments
-
-    parser = add_verb(
-        verbs, "ablations", "data/LANG (bundled)",
-        "--out: ablations.json, ablations.png, and the two models that all ablations share",
-        "ablations --lang zh --seed 0",
-    )  # fmt: skip
-    add_ablations_arguments(parser)
+    for name, add_arguments in (
+        ("frontier", commands.add_frontier_arguments),
+        ("ablations", commands.add_ablations_arguments),
+        ("overoptimization", commands.add_overoptimization_arguments),
+    ):
+        wrote = f"--out: {name}.json, {name}.png, and the models that all runs share"
+        add_arguments(
+            add_verb(verbs, name, "data/LANG (bundled)", wrote, f"{name} --lang zh --seed 0")
+        )
 
 
 # ---- helpers of the verbs -------------------------------------------------------------------
@@ -726,6 +718,13 @@ def run_ablations_verb(args, progress):
     run(args, progress, World.load)
 
 
+def run_overoptimization_verb(args, progress):
+    from minirlhf.beyond.commands import run_overoptimization_verb as run
+    from minirlhf.human import World, length_lover, make_annotators
+
+    run(args, progress, World.load, make_annotators, length_lover)
+
+
 RUN = {
     "demo": run_demo_verb,
     "pretrain": run_pretrain_verb,
@@ -739,6 +738,7 @@ RUN = {
     "walk": run_walk_verb,
     "frontier": run_frontier_verb,
     "ablations": run_ablations_verb,
+    "overoptimization": run_overoptimization_verb,
 }
 
 

@@ -39,9 +39,9 @@ CLASSROOM = ["exercise", "compare", "explain", "engine", "registry", "drawing", 
              "__init__", "grading"]  # fmt: skip
 
 # beyond/: the methods import only the core and each other; the experiments anything but classroom.
-BEYOND_METHODS = ["best_of_n", "policy_gradient", "dpo", "optimum"]
-BEYOND = [*BEYOND_METHODS, "frontier", "ablations", "gallery", "pictures", "commands",
-          "__init__"]  # fmt: skip
+BEYOND_METHODS = ["best_of_n", "policy_gradient", "dpo", "optimum", "gao"]
+BEYOND = [*BEYOND_METHODS, "frontier", "ablations", "gallery", "remedies", "goodhart", "pool",
+          "overoptimization", "pictures", "commands", "__init__"]  # fmt: skip
 MAX_LINES_BEYOND = 360
 
 FILES = sorted(PACKAGE.glob("*.py"))

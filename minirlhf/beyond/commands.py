@@ -1,12 +1,15 @@
-"""The verbs `frontier` and `ablations`: their arguments and their runs.  __main__.py registers
-them."""
+"""The verbs `frontier`, `ablations` and `overoptimization`: their arguments and their runs.
+__main__.py registers them."""
 
 from pathlib import Path
+
+import numpy as np
 
 from minirlhf.errors import InputError
 
 FRONTIER_OUT = "runs/frontier-LANG-SEED"
 ABLATIONS_OUT = "runs/ablations-LANG-SEED"
+OVEROPTIMIZATION_OUT = "runs/overoptimization-LANG-SEED"
 
 
 def add_frontier_arguments(parser):
@@ -19,8 +22,13 @@ def add_ablations_arguments(parser):
     add_arguments(parser, ABLATIONS_OUT, 3, "trainings per ablation and learning rate")
 
 
+def add_overoptimization_arguments(parser):
+    """Give an ArgumentParser the options of `overoptimization`."""
+    add_arguments(parser, OVEROPTIMIZATION_OUT, 5, "trials, each with labels of its own")
+
+
 def add_arguments(parser, out, seeds, trainings):
-    """The options that both verbs have.  trainings: what --seeds counts."""
+    """The options that all these verbs have.  trainings: what --seeds counts."""
     parser.add_argument("--lang", default="en", help="language of data/ (en)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same figures (0)")
     parser.add_argument("--seeds", type=int, default=seeds, help=f"{trainings} ({seeds})")
@@ -61,14 +69,39 @@ def run_ablations_verb(args, progress, load_world):
     print(f"wrote {args.out}: {wrote}")
 
 
+def run_overoptimization_verb(args, progress, load_world, make_annotators, length_lover):
+    """The whole experiment, its figure, its tables and what the policy says along the way.
+
+    The last three come from human.py, which this package does not import: the world measures, and
+    the simulated annotators rank.
+    """
+    from minirlhf.beyond.goodhart import BIASED, sentences, table
+    from minirlhf.beyond.overoptimization import OverSettings, run_overoptimization
+
+    prepare(args, OVEROPTIMIZATION_OUT)
+    crowd = make_annotators(np.random.default_rng(args.seed))
+    people = {"crowd": crowd, BIASED: [length_lover()]}
+    results = run_overoptimization(
+        args.lang, args.seed, args.out, args.seeds, load_world(args.lang), people,
+        OverSettings(), progress("overoptimization"),
+    )  # fmt: skip
+    wrote = draw("overoptimization", results, args)
+    print("\n".join(table(results)))
+    labels = results["rows"][0]["labels"]
+    print(f"\nWhat is said along the way, first trial, {labels} rankings, no KL price:")
+    print("\n".join(sentences(results, labels)))
+    print(f"wrote {args.out}: {wrote}")
+
+
 def draw(name, results, args):
     """Draw the figure NAME.png -> the names of the files in args.out, and why one is missing."""
     try:
-        from minirlhf.beyond.pictures import plot_frontier, plot_gallery
+        from minirlhf.beyond.pictures import plot_frontier, plot_gallery, plot_overoptimization
         from minirlhf.plots import save_figure
 
-        plot = plot_frontier if name == "frontier" else plot_gallery
-        save_figure(plot(results, args.lang), args.out / f"{name}.png")
+        plots = {"frontier": plot_frontier, "ablations": plot_gallery,
+                 "overoptimization": plot_overoptimization}  # fmt: skip
+        save_figure(plots[name](results, args.lang), args.out / f"{name}.png")
     except ImportError:  # the package runs without matplotlib
         return f"{name}.json (no picture: matplotlib is missing)"
     return f"{name}.json, {name}.png"

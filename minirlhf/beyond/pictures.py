@@ -1,10 +1,12 @@
-"""The pictures of the frontier and of the bug gallery, drawn from the results of run_frontier and
-run_ablations or from their JSON files."""
+"""The pictures of the frontier, of the bug gallery and of over-optimisation, drawn from the results
+of run_frontier, run_ablations and run_overoptimization or from their JSON files."""
 
 import numpy as np
 
 from minirlhf.beyond.ablations import ABLATIONS, HEALTHY, REGIMES
 from minirlhf.beyond.gallery import EXHIBITS, PANELS
+from minirlhf.beyond.gao import GaoFit, gain_at
+from minirlhf.beyond.goodhart import BEST, BIASED, ONE, band_of, group_of
 from minirlhf.plots import (
     BLUE,
     GREEN,
@@ -230,4 +232,105 @@ def plot_gallery(results, lang="en"):
             draw_exhibit(ax, results, name, lang)
         for ax in axes[-1]:
             ax.set_xlabel(say(lang, "iteration", "迭代"))
+    return fig
+
+
+# ---- over-optimisation ----------------------------------------------------------------------
+
+REMEDIES = {  # remedy: its Chinese name, its colour
+    "none": ("没有", INK),
+    "KL coefficient 0.02": ("KL 系数 0.02", BLUE),
+    "KL coefficient 0.1": ("KL 系数 0.1", BLUE),
+    "KL coefficient 0.5": ("KL 系数 0.5", BLUE),
+    "KL budget": ("停在 1.5 nat", GREEN),
+    "held-out judge": ("停：另一个奖励模型", GREEN),
+    "disagreement": ("停：意见不同", GREEN),
+    "minimum of the ensemble": ("取四个的最小值", PURPLE),
+    "best seen": ("最好的时候（真实）", GREY),
+}
+
+
+def labels_name(labels, lang):
+    """The title of a column."""
+    if labels == BIASED:
+        return say(lang, "600, likes length", "600 个，偏爱长")
+    return say(lang, f"{labels} rankings", f"{labels} 个排序")
+
+
+def draw_goodhart(ax, results, labels, method, lang):
+    """Gain in learned score and in gold against d, with bands, and Gao's curves."""
+    group = group_of(results["rows"], labels, method)
+    for what, colour, line in (("score", ORANGE, "--"), ("naturalness", BLUE, "-")):
+        d, low, mean, high = band_of(group, results["reference"], what)
+        ax.fill_between(d, low, high, color=colour, alpha=0.22, linewidth=0)
+        ax.plot(d, mean, color=colour, linewidth=1.7, linestyle=line)
+        row = next(
+            f for f in results["fits"]
+            if (f["labels"], f["method"], f["what"]) == (labels, method, what)
+        )  # fmt: skip
+        curve = GaoFit(row["form"], row["alpha"], row["beta"], row["r_squared"])
+        ax.plot(d, gain_at(curve, d**2), color=INK, linewidth=0.9, linestyle=(0, (1, 1.5)))
+        if what == "naturalness":
+            told = f"α {row['alpha']:.2f}  β {row['beta']:.2f}\nR² {row['r_squared']:.2f}"
+            ax.text(0.04, 0.04, told, transform=ax.transAxes, size=7, va="bottom")
+    ax.axhline(0, color=GREY, linewidth=0.7)
+    frame(ax)
+    ax.margins(x=0.02)
+    ax.set_xlabel("√KL", size=7.5, labelpad=1)
+
+
+def draw_remedies(ax, results, labels, lang):
+    """Natural answers that each remedy keeps: a point per trial, their mean a bar."""
+    rows = {r["remedy"]: r for r in results["remedies"] if r["labels"] == labels}
+    shown = [remedy for remedy in REMEDIES if remedy in rows]
+    for place, remedy in enumerate(shown):
+        row, colour = rows[remedy], REMEDIES[remedy][1]
+        ax.plot(row["natural_each"], [place] * len(row["natural_each"]), "o", color=colour,
+                markersize=2.6, alpha=0.55, linewidth=0)  # fmt: skip
+        ax.plot([row["natural"]] * 2, [place - 0.36, place + 0.36], color=colour, linewidth=2)
+    frame(ax, xlabel=say(lang, "natural answers", "自然的回答"))
+    ax.xaxis.label.set_size(7.5)
+    ax.grid(visible=False)
+    ax.grid(axis="x", color=PALE, linewidth=0.6)
+    ax.set_xlim(-0.04, 1.04)
+    ax.set_xticks((0, 0.5, 1), ("0", "50 %", "100 %"))
+    names = [say(lang, remedy, REMEDIES[remedy][0]) for remedy in shown]
+    ax.set_yticks(range(len(names)), names, size=7.5)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+
+
+def plot_overoptimization(results, lang="en"):
+    """Five kinds of labels: PPO, best-of-n, and what each remedy keeps -> Figure."""
+    trials = results["trials"]
+    caption = say(
+        lang,
+        "Each column is one kind of labels; all annotators are simulated. Top: PPO without a KL "
+        "price; middle: best of n up to 256. Orange, dashed: gain in the learned score; blue: gain "
+        f"in gold naturalness; both in standard deviations of the reference's answers, {trials} "
+        "trials, band from the lowest to the highest. Dotted: the curves of Gao et al. 2022; α, β "
+        "and R² are those of gold. Look for: orange that climbs while blue turns, and in PPO "
+        "falls below 0, the reference; more labels make the summit of best-of-n higher. Bottom: "
+        "natural answers of the policy that a remedy keeps, a point per trial, mean as a bar.",
+        "每一列的排序不同；标注者都是模拟的。上：没有 KL 代价的 PPO；中：n 选一，n 到 256。"
+        "黄色虚线："
+        "学到的评分比参考模型高多少；蓝色：真实自然度；单位都是参考模型回答的标准差，"
+        f"{trials} 次训练，色带从最低到最高。"
+        "点线：Gao et al. 2022 的公式；α、β 和 R² 属于真实自然度。"
+        "请看：黄色上升，蓝色却掉头，PPO 落到 0（参考模型）以下；排序越多，n 选一的最高点越高。"
+        "下：每种办法留下的策略有多少自然的回答，一点是一次训练，短线是均值。",
+    )
+    title = say(lang, "Over-optimisation: the score climbs, the answers get worse",
+                "过度优化：评分上升，回答变差")  # fmt: skip
+    with style():
+        fig = card(6.6, title, caption)
+        labels_of = list(dict.fromkeys(row["labels"] for row in results["fits"]))
+        axes = fig.subplots(3, len(labels_of), sharex="row", sharey="row",
+                            height_ratios=(1, 1, 1.25))  # fmt: skip
+        for column, labels in enumerate(labels_of):
+            for ax, method in zip(axes[:, column], (ONE, BEST)):
+                draw_goodhart(ax, results, labels, method, lang)
+            draw_remedies(axes[2, column], results, labels, lang)
+            axes[0, column].set_title(labels_name(labels, lang), size=8.5)
+        for ax, name in zip(axes[:, 0], ("PPO", say(lang, "best of n", "n 选一"))):
+            ax.set_ylabel(name + say(lang, ": gain (sd)", "：高多少（标准差）"), size=7.5)
     return fig
