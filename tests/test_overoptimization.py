@@ -5,6 +5,7 @@ and what README and docstrings say, held by the committed results of both langua
 import itertools
 import json
 import math
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import pytest
 from test_ablations import PROMPTS, SETTINGS, tiny_models
 from test_gpt import params_bytes
 
+from minirlhf import plots
 from minirlhf.__main__ import main
-from minirlhf.beyond import commands, overoptimization, remedies
+from minirlhf.beyond import commands, overoptimization, pictures, remedies
 from minirlhf.beyond.best_of_n import best_of_n_distribution, best_of_n_kl
 from minirlhf.beyond.gao import fit_best_of_n, fit_rl, gain_at, peak
 from minirlhf.beyond.goodhart import (
@@ -23,6 +25,13 @@ from minirlhf.beyond.goodhart import (
     MINIMUM,
     ONE,
     RULES,
+    SHARE_OF,
+    band_of,
+    beside_the_free_path,
+    fits_of,
+    gains,
+    group_of,
+    remedies_of,
     sentences,
     stop_by,
     table,
@@ -35,7 +44,7 @@ from minirlhf.beyond.overoptimization import (
     run_rows,
     train_judge,
 )
-from minirlhf.beyond.pool import best_of_n_points
+from minirlhf.beyond.pool import best_of_n_points, score_pool
 from minirlhf.beyond.remedies import (
     Stop,
     disagreement,
@@ -338,3 +347,221 @@ def test_out_is_named_after_language_and_seed(tmp_path, monkeypatch):
     assert args.seeds == 5
     commands.prepare(args, commands.OVEROPTIMIZATION_OUT)
     assert args.out == Path("runs/overoptimization-zh-7") and args.out.is_dir()
+
+
+# ---- what the committed results say ---------------------------------------------------------
+
+LANGS = ("en", "zh")
+PRICES = OverSettings().prices
+CROWD = ("50", "100", "200", "600")
+
+
+def load(lang):
+    path = REPO / f"benchmarks/overoptimization_{lang}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+RESULTS = {lang: load(lang) for lang in LANGS}
+
+
+def fitted(lang, labels, method, what="naturalness"):
+    rows = RESULTS[lang]["fits"]
+    wanted = (labels, method, what)
+    return next(r for r in rows if (r["labels"], r["method"], r["what"]) == wanted)
+
+
+def kept(lang, labels, remedy):
+    rows = RESULTS[lang]["remedies"]
+    return next(r for r in rows if (r["labels"], r["remedy"]) == (labels, remedy))
+
+
+def gold(lang, labels, method):
+    """-> (trials, C) gain in gold."""
+    results = RESULTS[lang]
+    group = group_of(results["rows"], labels, method)
+    return np.array([gains(row, results["reference"], "naturalness") for row in group])
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_five_trials_of_everything_and_the_summary_follows_from_them(lang):
+    results = RESULTS[lang]
+    assert (results["lang"], results["seed"], results["trials"]) == (lang, 0, 5)
+    keys = {(r["labels"], r["trial"], r["method"], r["price"]) for r in results["rows"]}
+    assert keys == set(overoptimization.wanted_rows(OverSettings(), 5))
+    assert len(results["rows"]) == len(keys) == 150
+    scale = results["reference"]
+    assert results["fits"] == fits_of(results["rows"], scale)
+    assert results["remedies"] == remedies_of(results["rows"], PRICES)
+    assert results["beside_the_free_path"] == beside_the_free_path(results["rows"], PRICES)
+    assert (REPO / f"benchmarks/overoptimization_{lang}.json").stat().st_size < 400_000
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_without_a_price_every_policy_is_over_optimised(lang):
+    """Score at least one standard deviation up, gold below the reference, natural answers lost."""
+    for labels in SHARE_OF:
+        for row in group_of(RESULTS[lang]["rows"], labels, ONE):
+            assert gains(row, RESULTS[lang]["reference"], "score")[-1] > 1
+        assert gold(lang, labels, ONE)[:, -1].max() < -0.2
+        assert kept(lang, labels, "none")["natural"] < 0.15
+        assert kept(lang, labels, "none")["kl"] > 20
+        # on the way it was above, but hardly so in English with 50 or 100 rankings
+        summit = band_of(group_of(RESULTS[lang]["rows"], labels, ONE), RESULTS[lang]["reference"],
+                         "naturalness")[2].max()  # fmt: skip
+        assert (summit > 0.1) == ((lang, labels) not in (("en", "50"), ("en", "100")))
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_best_of_n_turns_at_four_or_eight(lang):
+    for labels in SHARE_OF:
+        rows = group_of(RESULTS[lang]["rows"], labels, BEST)
+        for row, gain in zip(rows, gold(lang, labels, BEST)):
+            assert row["curves"]["n"][int(gain.argmax())] in (4, 8)
+            assert (np.diff(row["curves"]["score"]) > 0).all()
+            assert all(kl <= bound + 1e-3 for kl, bound in
+                       zip(row["curves"]["kl"], row["curves"]["bound"]))  # fmt: skip
+        assert gold(lang, labels, BEST)[:, -1].mean() < gold(lang, labels, BEST).max() - 0.2
+    assert gold(lang, "50", BEST)[:, -1].mean() < 0 < gold(lang, "600", BEST)[:, -1].min()
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_more_labels_raise_the_summit_and_do_not_save_ppo(lang):
+    alphas = [fitted(lang, labels, BEST)["alpha"] for labels in CROWD]
+    tops = [gold(lang, labels, BEST).mean(axis=0).max() for labels in CROWD]
+    assert alphas == sorted(alphas) and tops == sorted(tops)
+    assert alphas[-1] - alphas[0] > 0.5 and tops[-1] - tops[0] > 0.3
+    betas = [fitted(lang, labels, BEST)["beta"] for labels in CROWD]
+    assert max(betas) - min(betas) < 0.2
+    natural = [kept(lang, labels, "none")["natural"] for labels in CROWD]
+    assert natural[-1] < natural[0]
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_where_the_curves_of_gao_fit_and_where_not(lang):
+    for labels in SHARE_OF:
+        for method in (ONE, MINIMUM):
+            row = fitted(lang, labels, method)
+            assert row["r_squared"] > (0.85 if method == ONE else 0.75)
+            assert row["r_squared"] > row["other_r_squared"]  # RL's form is RL's
+            assert row["beta"] > 0
+    for labels in CROWD:
+        assert 0.65 < fitted(lang, labels, BEST)["r_squared"] < 0.95
+        assert fitted(lang, labels, BEST)["lowest_r_squared"] > 0.85  # one trial at a time
+    assert fitted("zh", BIASED, BEST)["r_squared"] < 0.2
+    assert fitted("en", BIASED, BEST)["r_squared"] > 0.85
+
+
+def test_in_chinese_the_fitted_summit_of_ppo_is_too_low():
+    """For four of five kinds of labels; the many points far to the right decide the fit."""
+    low = []
+    for labels in SHARE_OF:
+        group = group_of(RESULTS["zh"]["rows"], labels, ONE)
+        seen = band_of(group, RESULTS["zh"]["reference"], "naturalness")[2].max()
+        low.append(seen - fitted("zh", labels, ONE)["peak_gain"])
+    assert [gap > 0.1 for gap in low] == [False, True, True, True, True]
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_a_price_per_nat_is_the_best_remedy(lang):
+    for labels in SHARE_OF:
+        best = max(kept(lang, labels, f"KL coefficient {price}")["natural"] for price in (0.1, 0.5))
+        others = (*RULES, "minimum of the ensemble", "none", "KL coefficient 0.02")
+        rivals = [kept(lang, labels, remedy)["natural"] for remedy in others]
+        if (lang, labels) != ("zh", BIASED):  # there stopping by KL is as good
+            assert best > max(rivals)
+        assert best > max(rivals) - 0.04
+    assert kept(lang, "600", "KL coefficient 0.1")["natural"] > 0.88
+    assert kept(lang, "50", "KL coefficient 0.1")["natural"] < 0.67
+    assert 0.69 <= kept(lang, "50", "KL coefficient 0.5")["natural"] < 0.8
+    for labels in CROWD[1:]:
+        assert kept(lang, labels, "KL coefficient 0.1")["natural"] > 0.77
+    for labels in SHARE_OF:
+        assert kept(lang, labels, "KL coefficient 0.02")["natural"] < 0.57  # too cheap
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_a_price_is_more_than_stopping_early(lang):
+    """Gao et al. 2022 find no gain of a KL penalty at equal KL; here there is one."""
+    for row in RESULTS[lang]["beside_the_free_path"]:
+        if row["price"] == 0.1:
+            assert row["ahead"] > (0.06 if lang == "en" else 0.025)
+            assert sum(value > 0 for value in row["ahead_each"]) >= (5 if lang == "en" else 3)
+        if row["price"] == 0.02:
+            assert row["ahead"] < 0.06
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_which_signals_warn(lang):
+    """KL does.  Another judge and the disagreement of four fail in some trials of every kind."""
+    for labels in SHARE_OF:
+        rows = {rule: kept(lang, labels, rule) for rule in RULES}
+        assert rows["KL budget"]["natural"] > max(
+            rows[rule]["natural"] for rule in ("held-out judge", "disagreement")
+        )
+        assert rows["KL budget"]["natural_sd"] < 0.12
+        assert rows["held-out judge"]["natural_sd"] > 0.13
+        assert min(rows["held-out judge"]["natural_each"]) < 0.25
+        assert min(rows["disagreement"]["natural_each"]) < 0.2
+        # the other judge, too, likes the end better than the start, but for one trial
+        first = [(row["curves"]["held_out"][0], row["curves"]["held_out"][-1])
+                 for row in group_of(RESULTS[lang]["rows"], labels, ONE)]  # fmt: skip
+        assert sum(end > start for start, end in first) >= 4
+        minimum = kept(lang, labels, "minimum of the ensemble")["natural"]
+        assert minimum < 0.21 and minimum < kept(lang, labels, "none")["natural"] + 0.15
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_who_likes_length_gets_length(lang):
+    rows = RESULTS[lang]["rows"]
+    length = [
+        [row["curves"]["length"][-1] for row in group_of(rows, labels, ONE)]
+        for labels in (BIASED, "600")
+    ]
+    assert np.mean(length[0]) > np.mean(length[1]) + 2
+    assert fitted(lang, BIASED, BEST)["alpha"] < fitted(lang, "600", BEST)["alpha"] - 0.1
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_the_sentences_are_kept_along_the_curve(lang):
+    results = RESULTS[lang]
+    for labels in SHARE_OF:
+        lines = sentences(results, labels)
+        assert len(lines) == 17 + 17 + 9
+    world = World.load(lang)
+    row = next(r for r in results["rows"] if "sentences" in r)
+    for said in row["sentences"]:
+        for question, answer, _, naturalness in said:
+            judged = [world.naturalness(question, answer, done) for done in (True, False)]
+            assert min(abs(naturalness - value) for value in judged) < 0.006
+
+
+# ---- run again, and draw --------------------------------------------------------------------
+
+
+def test_rows_of_the_committed_results_come_out_again(tmp_path):
+    settings, world = OverSettings(), World.load("zh")
+    task = make_task("zh", 0, tmp_path, world, people(), settings.pool)
+    scale = RESULTS["zh"]["reference"]
+    assert task.pool["mean"] == pytest.approx(scale["mean"], abs=0.005)
+    judges, other = overoptimization.train_judges(task, "50", 1, settings.members, 0)
+    scores = score_pool(task.sft, judges[0], task.pool)
+    for method, price, figure, off in ((BEST, 0.0, "naturalness", 0.02), (ONE, 0.1, "score", 0.2)):
+        key = ("50", 1, method, price)
+        got = overoptimization.run_row(task, settings, judges, other, scores, key, 0)
+        wanted = group_of(RESULTS["zh"]["rows"], "50", method, price)[1]
+        # equal on one machine; the last bits of another may lead to another sample
+        np.testing.assert_allclose(got["curves"][figure], wanted["curves"][figure], atol=off)
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_the_picture_has_every_glyph_and_a_caption(lang, tmp_path, monkeypatch):
+    import matplotlib.mathtext  # noqa: F401  old versions warn of pyparsing while importing it
+
+    monkeypatch.setattr(plots, "SYSTEM_FONTS", ())  # the bundled font only
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("error", RuntimeWarning)
+        figure = pictures.plot_overoptimization(RESULTS[lang], lang)
+        plots.save_figure(figure, tmp_path / "overoptimization.png")
+    assert ("simulated" if lang == "en" else "模拟") in figure.get_label()
+    assert len(figure.axes) == 3 * len(SHARE_OF)

@@ -4,7 +4,7 @@ A row is one training, or one best-of-n, with its curves over checkpoints or ove
 overoptimization.py, which makes them.  Gains are over the reference, in standard deviations of its
 answers: the learned score has that scale from step 2, and `scale` gives it to naturalness.
 
-The limits of the stopping rules were chosen on other seeds (10 and 11) than the results'.
+The limits of the stopping rules were chosen on another seed (10) than the results'.
 """
 
 import math
@@ -91,18 +91,14 @@ def fits_of(rows, scale, labels_of=tuple(SHARE_OF)):
 
 
 def band_of(group, scale, what, points=40):
-    """The trials' curves on one axis of d, as far as the second furthest of them went.
+    """The trials' curves on one axis of d, as far as all of them went.
 
-    -> d (G,), lowest, mean, highest gain (G,) over the trials that come so far.
+    -> d (G,), lowest, mean, highest gain (G,) over the trials.
     """
-    ends = sorted(math.sqrt(max(row["curves"]["kl"])) for row in group)
-    d = np.linspace(0, ends[-2] if len(ends) > 1 else ends[-1], points)  # (G,)
-    values = np.full((len(group), points), np.nan)  # (trials, G)
-    for i, row in enumerate(group):
-        path = np.sqrt(np.maximum.accumulate(row["curves"]["kl"]).clip(0))  # (C,)
-        reached = d <= path[-1] + 1e-9  # (G,) bool
-        values[i, reached] = np.interp(d[reached], path, gains(row, scale, what))
-    return d, np.nanmin(values, axis=0), np.nanmean(values, axis=0), np.nanmax(values, axis=0)
+    paths = [np.sqrt(np.maximum.accumulate(row["curves"]["kl"]).clip(0)) for row in group]
+    d = np.linspace(0, min(path[-1] for path in paths), points)  # (G,)
+    values = [np.interp(d, path, gains(row, scale, what)) for path, row in zip(paths, group)]
+    return d, np.min(values, axis=0), np.mean(values, axis=0), np.max(values, axis=0)
 
 
 # ---- remedies -------------------------------------------------------------------------------

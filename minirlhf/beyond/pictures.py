@@ -6,7 +6,7 @@ import numpy as np
 from minirlhf.beyond.ablations import ABLATIONS, HEALTHY, REGIMES
 from minirlhf.beyond.gallery import EXHIBITS, PANELS
 from minirlhf.beyond.gao import GaoFit, gain_at
-from minirlhf.beyond.goodhart import BEST, BIASED, ONE, band_of, group_of
+from minirlhf.beyond.goodhart import BEST, BIASED, ONE, band_of, gains, group_of
 from minirlhf.plots import (
     BLUE,
     GREEN,
@@ -237,16 +237,16 @@ def plot_gallery(results, lang="en"):
 
 # ---- over-optimisation ----------------------------------------------------------------------
 
-REMEDIES = {  # remedy: its Chinese name, its colour
-    "none": ("没有", INK),
-    "KL coefficient 0.02": ("KL 系数 0.02", BLUE),
-    "KL coefficient 0.1": ("KL 系数 0.1", BLUE),
-    "KL coefficient 0.5": ("KL 系数 0.5", BLUE),
-    "KL budget": ("停在 1.5 nat", GREEN),
-    "held-out judge": ("停：另一个奖励模型", GREEN),
-    "disagreement": ("停：意见不同", GREEN),
-    "minimum of the ensemble": ("取四个的最小值", PURPLE),
-    "best seen": ("最好的时候（真实）", GREY),
+REMEDIES = {  # remedy: its name in both languages, its colour
+    "none": ("none", "没有", INK),
+    "KL coefficient 0.02": ("KL coefficient 0.02", "KL 系数 0.02", BLUE),
+    "KL coefficient 0.1": ("KL coefficient 0.1", "KL 系数 0.1", BLUE),
+    "KL coefficient 0.5": ("KL coefficient 0.5", "KL 系数 0.5", BLUE),
+    "KL budget": ("stop: 1.5 nats", "停：1.5 nat", GREEN),
+    "held-out judge": ("stop: held-out judge", "停：另一个奖励模型", GREEN),
+    "disagreement": ("stop: disagreement", "停：意见不同", GREEN),
+    "minimum of the ensemble": ("minimum of four", "取四个的最小值", PURPLE),
+    "best seen": ("best seen (gold)", "最好的时候（真实）", GREY),
 }
 
 
@@ -264,11 +264,15 @@ def draw_goodhart(ax, results, labels, method, lang):
         d, low, mean, high = band_of(group, results["reference"], what)
         ax.fill_between(d, low, high, color=colour, alpha=0.22, linewidth=0)
         ax.plot(d, mean, color=colour, linewidth=1.7, linestyle=line)
+        ends = np.sqrt([row["curves"]["kl"][-1] for row in group])  # (trials,)
+        last = [gains(row, results["reference"], what)[-1] for row in group]
+        ax.plot(ends, last, "o", color=colour, markersize=2.4, alpha=0.7, linewidth=0)
         row = next(
             f for f in results["fits"]
             if (f["labels"], f["method"], f["what"]) == (labels, method, what)
         )  # fmt: skip
         curve = GaoFit(row["form"], row["alpha"], row["beta"], row["r_squared"])
+        d = np.linspace(0, ends.max(), 80)  # (80,)
         ax.plot(d, gain_at(curve, d**2), color=INK, linewidth=0.9, linestyle=(0, (1, 1.5)))
         if what == "naturalness":
             told = f"α {row['alpha']:.2f}  β {row['beta']:.2f}\nR² {row['r_squared']:.2f}"
@@ -284,7 +288,7 @@ def draw_remedies(ax, results, labels, lang):
     rows = {r["remedy"]: r for r in results["remedies"] if r["labels"] == labels}
     shown = [remedy for remedy in REMEDIES if remedy in rows]
     for place, remedy in enumerate(shown):
-        row, colour = rows[remedy], REMEDIES[remedy][1]
+        row, colour = rows[remedy], REMEDIES[remedy][2]
         ax.plot(row["natural_each"], [place] * len(row["natural_each"]), "o", color=colour,
                 markersize=2.6, alpha=0.55, linewidth=0)  # fmt: skip
         ax.plot([row["natural"]] * 2, [place - 0.36, place + 0.36], color=colour, linewidth=2)
@@ -294,7 +298,7 @@ def draw_remedies(ax, results, labels, lang):
     ax.grid(axis="x", color=PALE, linewidth=0.6)
     ax.set_xlim(-0.04, 1.04)
     ax.set_xticks((0, 0.5, 1), ("0", "50 %", "100 %"))
-    names = [say(lang, remedy, REMEDIES[remedy][0]) for remedy in shown]
+    names = [say(lang, *REMEDIES[remedy][:2]) for remedy in shown]
     ax.set_yticks(range(len(names)), names, size=7.5)
     ax.set_ylim(len(names) - 0.4, -0.6)
 
@@ -307,14 +311,15 @@ def plot_overoptimization(results, lang="en"):
         "Each column is one kind of labels; all annotators are simulated. Top: PPO without a KL "
         "price; middle: best of n up to 256. Orange, dashed: gain in the learned score; blue: gain "
         f"in gold naturalness; both in standard deviations of the reference's answers, {trials} "
-        "trials, band from the lowest to the highest. Dotted: the curves of Gao et al. 2022; α, β "
-        "and R² are those of gold. Look for: orange that climbs while blue turns, and in PPO "
-        "falls below 0, the reference; more labels make the summit of best-of-n higher. Bottom: "
-        "natural answers of the policy that a remedy keeps, a point per trial, mean as a bar.",
+        "trials: mean and band as far as all went, dots where each ended. Dotted: the curves of "
+        "Gao et al. 2022; α, β and R² are those of gold. Look for: orange that climbs while blue "
+        "turns, and in PPO falls below 0, the reference; more labels make the summit of best-of-n "
+        "higher. Bottom: natural answers of the policy that a remedy keeps, a point per trial, "
+        "mean as a bar.",
         "每一列的排序不同；标注者都是模拟的。上：没有 KL 代价的 PPO；中：n 选一，n 到 256。"
         "黄色虚线："
         "学到的评分比参考模型高多少；蓝色：真实自然度；单位都是参考模型回答的标准差，"
-        f"{trials} 次训练，色带从最低到最高。"
+        f"{trials} 次训练：均值和从最低到最高的色带画到都走到的地方，小点是各自的终点。"
         "点线：Gao et al. 2022 的公式；α、β 和 R² 属于真实自然度。"
         "请看：黄色上升，蓝色却掉头，PPO 落到 0（参考模型）以下；排序越多，n 选一的最高点越高。"
         "下：每种办法留下的策略有多少自然的回答，一点是一次训练，短线是均值。",
