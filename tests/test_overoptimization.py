@@ -565,3 +565,16 @@ def test_the_picture_has_every_glyph_and_a_caption(lang, tmp_path, monkeypatch):
         plots.save_figure(figure, tmp_path / "overoptimization.png")
     assert ("simulated" if lang == "en" else "模拟") in figure.get_label()
     assert len(figure.axes) == 3 * len(SHARE_OF)
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_at_one_nat_best_of_n_gains_more_than_ppo(lang):
+    """As in Gao et al. 2022: reinforcement learning spends more KL for the same gold."""
+    for labels in SHARE_OF:
+        at_one = []
+        for method in (BEST, ONE):
+            group = group_of(RESULTS[lang]["rows"], labels, method)
+            d, _, mean, _ = band_of(group, RESULTS[lang]["reference"], "naturalness")
+            at_one.append(float(np.interp(1.0, d, mean)))
+        assert at_one[0] > at_one[1], (labels, at_one)
+    assert at_one[0] > 0.5
