@@ -4,6 +4,7 @@ A crash at any moment loses nothing; the records alone give the same models, bit
 that a person, a model or a file says is trusted.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -689,12 +690,13 @@ class Terminal:
         self.type(line)
         return self.until(words)
 
-    def end_of_input(self):
-        """Ctrl-D until it is heard: one that comes just before the line is read gets lost."""
+    def press(self, key):
+        """Ctrl-C or Ctrl-D until it is heard: one that comes just before the line is read waits."""
         ends = time.monotonic() + 60
         while self.process.poll() is None and time.monotonic() < ends:
-            os.write(self.master, b"\x04")
-            time.sleep(0.3)
+            os.write(self.master, key)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(2)
 
     def end(self):
         """-> exit status and the rest of the text."""
@@ -749,13 +751,13 @@ def test_the_end_of_the_input_and_ctrl_c_end_it_well(tmp_path):
     terminal = Terminal(tmp_path, "--session", "s.jsonl", "--lang", "zh")
     terminal.until("你的评价：")
     assert "已保存：第 1 句最好。" in terminal.say("1", "你的评价：")
-    os.write(terminal.master, b"\x03")
+    terminal.press(b"\x03")
     status, text = terminal.end()
     assert status == 130 and "every label is kept. Go on with: python -m minirlhf teach" in text
     terminal = Terminal(tmp_path, "--session", "s.jsonl")
     text = terminal.until("你的评价：")
     assert "接着上次：已有 1 轮" in text and "第 1 轮。" in text
-    terminal.end_of_input()
+    terminal.press(b"\x04")
     status, text = terminal.end()
     assert status == 0 and "一切都已保存" in text
     assert [row["kind"] for row in read_session(tmp_path / "s.jsonl")][-1] == "best"

@@ -253,3 +253,12 @@ def test_the_picture_has_every_glyph_and_a_caption(lang, tmp_path, monkeypatch):
     for number in (0, 20, 60):
         for key in ("natural_held_out", "true"):
             assert plots.percent(middle(lang, "both", number, key)) in caption
+
+
+def test_the_readme_shows_these_numbers():
+    known = curves.table(RESULTS).splitlines()
+    text = (REPO / "README.md").read_text(encoding="utf-8").splitlines()
+    shown = [line for line in text if line.startswith(("| en: ", "| zh: "))]
+    assert len(shown) >= 14 and set(shown) <= set(known)
+    for taste in ("greets", "brief", "pirate"):
+        assert next(line for line in known if line.startswith(f"| {taste} |")) in text
