@@ -408,7 +408,7 @@ def long_run(verb, work, out):
         "pretrain": ["pretrain", "--corpus", work / "corpus.txt", *SMALL, "--set", "steps=300",
                      "--set", "batch_size=4", "--set", "save_every=7"],
         "reward": ["reward", "--model", work / "o/sft.npz", "--rankings", work / "o/rankings.jsonl",
-                   "--quiet", "--set", "epochs=30", "--set", "batch_size=4",
+                   "--quiet", "--set", "epochs=90", "--set", "batch_size=4",
                    "--set", "save_every=7"],
         "ppo": ["ppo", "--model", work / "o/sft.npz", "--reward-model", work / "o/reward_model.npz",
                 "--prompts", work / "prompts.jsonl", "--quiet", "--set", "iterations=40",
