@@ -578,3 +578,18 @@ def test_at_one_nat_best_of_n_gains_more_than_ppo(lang):
             at_one.append(float(np.interp(1.0, d, mean)))
         assert at_one[0] > at_one[1], (labels, at_one)
     assert at_one[0] > 0.5
+
+
+def test_small_numbers_of_the_text():
+    """The reference's natural answers; when 1.5 nats are passed; how often disagreement is mute."""
+    mute = 0
+    for lang, natural, iterations in (("en", 0.52, 4), ("zh", 0.43, 9)):
+        start = group_of(RESULTS[lang]["rows"], "50", BEST)[0]["curves"]["natural"][0]
+        assert start == pytest.approx(natural, abs=0.005)
+        for labels in SHARE_OF:
+            passed = kept(lang, labels, "KL budget")["iteration"]
+            assert passed == pytest.approx(iterations, abs=1.01)
+            for row in group_of(RESULTS[lang]["rows"], labels, ONE):
+                curve = row["curves"]["disagreement"]
+                mute += curve[-1] < 1.1 * curve[0]
+    assert mute == 21
