@@ -12,7 +12,7 @@ import numpy as np
 
 from minirlhf.classroom.drawing import canvas
 from minirlhf.classroom.notebook import png_of
-from minirlhf.plots import BLUE, ORANGE, column, frame, style
+from minirlhf.plots import BLUE, GREY, ORANGE, column, frame, style
 from minirlhf.teach_lines import plain, say
 
 NOTED = 10  # points of a curve that say of how many; more could not be read
@@ -29,9 +29,12 @@ CSS = """<style>
 .rufus .rufus-number { display: inline-block; min-width: 1.6em; font-weight: bold; opacity: .7; }
 .rufus .rufus-status { border-left: 4px solid var(--jp-border-color1, #999); padding: 2px 10px; }
 .rufus .rufus-wrong { border-left-color: var(--jp-error-color1, #d32f2f); font-weight: bold; }
-.rufus table { border-collapse: collapse; margin: 2px 0 8px; font-size: 14px; }
+.rufus .rufus-line { margin-top: 3px; }
+.rufus table { border-collapse: collapse; margin: 2px 0 8px; font-size: 14px;
+  table-layout: fixed; width: 100%; max-width: 640px; }
+.rufus th:last-child { width: 4.5em; }
 .rufus th, .rufus td { border-bottom: 1px solid var(--jp-border-color2, #bbb); text-align: left;
-  padding: 3px 18px 3px 0; overflow-wrap: anywhere; }
+  padding: 3px 14px 3px 0; overflow-wrap: anywhere; }
 .rufus caption { text-align: left; padding: 8px 0 2px; color: inherit; }
 .rufus img { max-width: 100%; border-radius: 6px; }
 .rufus button:focus-visible, .rufus input:focus-visible {
@@ -150,7 +153,8 @@ def history_png(history, lang, simulated):
         fig, axes = canvas(2.7)
         ax = axes[0]
         votes = [f"{share * n:.0f}/{n:.0f}" for share, n in zip(natural, column(history, "votes"))]
-        pairs = [f"of {n:.0f}" for n in column(history, "pairs")]
+        of = say(lang, "of", "共")
+        pairs = [f"{of} {n:.0f}" for n in column(history, "pairs")]
         curve(ax, rounds, natural, votes, names[0], BLUE, "-o", 8)
         curve(ax, rounds, agreement, pairs, names[1], ORANGE, "--s", -13)
         if len(history) <= MOST_TICKS:
@@ -170,4 +174,4 @@ def curve(ax, x, shares, notes, name, colour, look, offset):
     ax.plot(x[known], shares[known], look, color=colour, label=name, linewidth=1.8, markersize=5)
     for i in known[-NOTED:]:
         ax.annotate(notes[i], (x[i], shares[i]), (0, offset), textcoords="offset points",
-                    ha="center", size=7.5, color=colour)  # fmt: skip
+                    ha="center", size=8.5, color=GREY)  # fmt: skip

@@ -78,7 +78,9 @@ class Panel:
     def in_line(self, *widgets):
         """-> widgets side by side, or below each other on a narrow page."""
         layout = self.kit.Layout(flex_flow="row wrap", align_items="center", width="100%")
-        return self.kit.HBox(widgets, layout=layout)
+        line = self.kit.HBox(widgets, layout=layout)
+        line.add_class("rufus-line")
+        return line
 
     def button(self, description, width, method, *arguments, tooltip=""):
         """-> a Button that calls method(*arguments)."""
@@ -255,7 +257,7 @@ class Panel:
             mark(buttons[0], place_name(self.lang, place) if place else free, place)
             mark(buttons[1], w("= tie", "= 并列"), False)
             mark(buttons[2], w("best", "最好"), best and best[i] == 1)
-            mark(buttons[3], w("unnatural", "不自然"), natural and not natural[i])
+            mark(buttons[3], w("unnatural", "不自然"), natural and not natural[i], "danger")
         rows = tuple(row for _, _, row in self.answers[:k])
         if rows != self.answer_box.children:  # drawing them again would take the focus away
             self.answer_box.children = rows
@@ -276,7 +278,7 @@ class Panel:
         self.history.value = history_html(lines, self.png, lines[0] if lines else "")
 
 
-def mark(button, word, on):
+def mark(button, word, on, style="success"):
     """The word on a Button; pressed ones have a tick, not a colour alone."""
     button.description = f"✓ {word}" if on else word
-    button.button_style = "success" if on else ""
+    button.button_style = style if on else ""
