@@ -309,7 +309,7 @@ def test_learning_updates_table_and_plot(panel):
     for comparison in (same, other):
         for text in (comparison.prompt, *comparison.before, *comparison.after):
             assert safe(text) in panel.table.value
-    first = panel.history.value
+    first, picture = panel.history.value, panel.png
     assert '<img alt="Version 0: natural by your votes: 3 of 4;' in first
     assert "data:image/png;base64," in first
     panel.next_button.click()
@@ -318,7 +318,7 @@ def test_learning_updates_table_and_plot(panel):
     judge(panel)
     panel.learn_button.click()
     assert panel.session.version == 2 == len(panel.session.history)
-    assert panel.history.value != first and panel.table.value != table
+    assert panel.png != picture and panel.table.value != table
     assert '<img alt="Version 1:' in panel.history.value
 
 
