@@ -34,6 +34,8 @@ VERBS = {
     "frontier": "PPO, RLOO, GRPO, DPO and others beside the exact optimum, score against KL",
     "ablations": "the bug gallery: PPO with one part taken out or put in wrong, and what breaks",
     "overoptimization": "learned score and gold against KL, the curves of Gao et al., remedies",
+    "estimators": "k1, k2 and k3 beside the exact KL: value, spread, direction of the gradient",
+    "signals": "scores or rankings, demonstrations or rankings, for the same minutes of work",
 }
 
 
@@ -301,6 +303,8 @@ def add_beyond(verbs):
         ("frontier", commands.add_frontier_arguments),
         ("ablations", commands.add_ablations_arguments),
         ("overoptimization", commands.add_overoptimization_arguments),
+        ("estimators", commands.add_estimators_arguments),
+        ("signals", commands.add_signals_arguments),
     ):
         wrote = f"--out: {name}.json, {name}.png, and the models that all runs share"
         add_arguments(
@@ -725,6 +729,19 @@ def run_overoptimization_verb(args, progress):
     run(args, progress, World.load, make_annotators, length_lover)
 
 
+def run_estimators_verb(args, progress):
+    from minirlhf.beyond.commands import run_estimators_verb as run
+
+    run(args, progress)
+
+
+def run_signals_verb(args, progress):
+    from minirlhf.beyond.commands import run_signals_verb as run
+    from minirlhf.human import World, make_annotators
+
+    run(args, progress, World.load, make_annotators)
+
+
 RUN = {
     "demo": run_demo_verb,
     "pretrain": run_pretrain_verb,
@@ -739,6 +756,8 @@ RUN = {
     "frontier": run_frontier_verb,
     "ablations": run_ablations_verb,
     "overoptimization": run_overoptimization_verb,
+    "estimators": run_estimators_verb,
+    "signals": run_signals_verb,
 }
 
 

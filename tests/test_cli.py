@@ -26,7 +26,7 @@ from minirlhf.tokenizer import Tokenizer
 REPO = Path(__file__).parent.parent
 PYTHON = [sys.executable, "-X", "faulthandler"]
 VERBS = ("demo", "pretrain", "sft", "rank", "reward", "ppo", "chat", "teach", "evaluate", "walk",
-         "frontier", "ablations", "overoptimization")
+         "frontier", "ablations", "overoptimization", "estimators", "signals")
 SMALL = ["--n-layer", "1", "--n-embd", "8", "--quiet"]
 TINY_PPO = ["--set", "rollout_size=6", "--set", "minibatch_size=4", "--set", "ppo_epochs=2"]
 

@@ -1,5 +1,5 @@
-"""The verbs `frontier`, `ablations` and `overoptimization`: their arguments and their runs.
-__main__.py registers them."""
+"""The verbs `frontier`, `ablations`, `overoptimization`, `estimators` and `signals`: their
+arguments and their runs.  __main__.py registers them."""
 
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from minirlhf.errors import InputError
 FRONTIER_OUT = "runs/frontier-LANG-SEED"
 ABLATIONS_OUT = "runs/ablations-LANG-SEED"
 OVEROPTIMIZATION_OUT = "runs/overoptimization-LANG-SEED"
+ESTIMATORS_OUT = "runs/estimators-LANG-SEED"
+SIGNALS_OUT = "runs/signals-LANG-SEED"
 
 
 def add_frontier_arguments(parser):
@@ -25,6 +27,16 @@ def add_ablations_arguments(parser):
 def add_overoptimization_arguments(parser):
     """Give an ArgumentParser the options of `overoptimization`."""
     add_arguments(parser, OVEROPTIMIZATION_OUT, 5, "trials, each with labels of its own")
+
+
+def add_estimators_arguments(parser):
+    """Give an ArgumentParser the options of `estimators`."""
+    add_arguments(parser, ESTIMATORS_OUT, 5, "trials, each with a policy of its own")
+
+
+def add_signals_arguments(parser):
+    """Give an ArgumentParser the options of `signals`."""
+    add_arguments(parser, SIGNALS_OUT, 5, "trials, each with labels of its own")
 
 
 def add_arguments(parser, out, seeds, trainings):
@@ -93,14 +105,46 @@ def run_overoptimization_verb(args, progress, load_world, make_annotators, lengt
     print(f"wrote {args.out}: {wrote}")
 
 
+def run_estimators_verb(args, progress):
+    """The whole experiment, its figure and its tables."""
+    from minirlhf.beyond.estimators import EstimatorSettings
+    from minirlhf.beyond.stations import run_estimators, table
+
+    prepare(args, ESTIMATORS_OUT)
+    results = run_estimators(
+        args.lang, args.seed, args.out, args.seeds, EstimatorSettings(), progress("estimators")
+    )
+    wrote = draw("estimators", results, args)
+    print("\n".join(table(results)))
+    print(f"wrote {args.out}: {wrote}")
+
+
+def run_signals_verb(args, progress, load_world, make_annotators):
+    """The whole experiment, its figure and its tables.  The annotators are simulated."""
+    from minirlhf import pipeline
+    from minirlhf.beyond.minutes import run_signals, table
+    from minirlhf.beyond.signals import SignalSettings
+
+    prepare(args, SIGNALS_OUT)
+    results = run_signals(
+        args.lang, args.seed, args.out, args.seeds, load_world(args.lang), make_annotators,
+        SignalSettings(), pipeline.PPO, progress("signals"),
+    )  # fmt: skip
+    wrote = draw("signals", results, args)
+    print("\n".join(table(results)))
+    print(f"wrote {args.out}: {wrote}")
+
+
 def draw(name, results, args):
     """Draw the figure NAME.png -> the names of the files in args.out, and why one is missing."""
     try:
+        from minirlhf.beyond.number_pictures import plot_estimators, plot_signals
         from minirlhf.beyond.pictures import plot_frontier, plot_gallery, plot_overoptimization
         from minirlhf.plots import save_figure
 
         plots = {"frontier": plot_frontier, "ablations": plot_gallery,
-                 "overoptimization": plot_overoptimization}  # fmt: skip
+                 "overoptimization": plot_overoptimization, "estimators": plot_estimators,
+                 "signals": plot_signals}  # fmt: skip
         save_figure(plots[name](results, args.lang), args.out / f"{name}.png")
     except ImportError:  # the package runs without matplotlib
         return f"{name}.json (no picture: matplotlib is missing)"
