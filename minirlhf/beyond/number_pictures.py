@@ -181,9 +181,9 @@ def plot_signals(results, lang="en"):
         f"SIMULATED annotators, {trials} trials, bars of one standard deviation. Five panels: % of "
         "pairs on held-out questions that a reward model orders as the gold judge does. Look for: "
         f"with strict and generous people raw scores reach {raw:.0f} % at {longest} sets, rankings "
-        f"{best:.0f} %; where all are alike the lines come close, and a score is quicker given than a "
-        "ranking. Last panel: % of natural answers to held-out questions for the same minutes; "
-        "thin, with crosses: of the natural answers to training questions, % true.",
+        f"{best:.0f} %; where all are alike the lines come close, and a score is quicker given "
+        "than a ranking. Last panel: % of natural answers to held-out questions for the same "
+        "minutes; thin, with crosses: of the natural answers to training questions, % true.",
         f"模拟标注者，{trials} 次试验，竖线是一个标准差。五个图：留出问题上奖励模型与真实评判"
         f"次序相同的百分比。请看：有严有宽时，{longest} 组原始评分到 {raw:.0f} %，排序到 {best:.0f} %；"
         "大家一样时几条线会合，而评分比排序快。最后一图：同样的分钟数后留出问题上自然回答的百分比；"
