@@ -114,6 +114,7 @@ def plot_estimators(results, lang="en"):
         frame(axes[0, 0], say(lang, "bias, share of the exact KL", "偏差，占精确 KL 的比例"), far)
         axes[0, 0].set_yscale("symlog", linthresh=0.5)
         axes[0, 0].set_ylim(-0.3, None)
+        axes[0, 0].set_yticks((0, 0.5, 1, 3, 10), ("0", "0.5", "1", "3", "10"))
         over_stations(axes[0, 1], results, "value", "relative_sd", VALUE_LOOKS, lang)
         frame(axes[0, 1], say(lang, "spread of one answer, the same", "单个回答的分散，同上"), far)
         axes[0, 1].set_yscale("log")
