@@ -95,7 +95,9 @@ def gloss(text):
 
 # ---- PPO, looked at on its way --------------------------------------------------------------
 
-LOOKS = (0, 2, 4, 6, 8, 10, 12, 16, 20, 30, 40)
+# Rounding differs between processors, and a policy that is pushed too far enlarges the difference:
+# after 25 iterations it is 1e-9 nats of KL, after 40 it shows.
+LOOKS = (0, 2, 4, 6, 8, 10, 12, 14, 16, 20, 25)
 
 
 def push(task, judges, price=0.0, other=None, seed=0, looks=LOOKS):
@@ -216,7 +218,7 @@ class Sums(NamedTuple):
 
 
 def learn_sums(largest, held_out, steps, seed=0):
-    """A small language model on texts such as `7+5=` `12` -> Sums."""
+    """A small language model, one layer, on texts such as `7+5=` `12` -> Sums."""
     rng = np.random.default_rng([seed, 6])
     pairs = [(a, b) for a in range(largest + 1) for b in range(a, largest + 1)]
     kept = {pairs[i] for i in rng.permutation(len(pairs))[: round(held_out * len(pairs))]}
@@ -224,12 +226,12 @@ def learn_sums(largest, held_out, steps, seed=0):
     seen = [pair for pair in everything if tuple(sorted(pair)) not in kept]
     unseen = [pair for pair in everything if tuple(sorted(pair)) in kept]
     texts = [f"{a}+{b}=\n{a + b}" for a, b in everything]
-    model = pipeline.build_language_model(texts, pipeline.Size(n_layer=2, n_head=2, n_embd=32), rng)
+    model = pipeline.build_language_model(texts, pipeline.Size(n_layer=1, n_head=2, n_embd=32), rng)
     params = Params(model.params.shapes, np.float64)
     params.flat[...] = model.params.flat
     examples = [encode_sum(model, a, b, a + b) for a, b in seen]
     settings = LanguageModelSettings(response_only=True, steps=steps, batch_size=32,
-                                     learning_rate=5e-3)  # fmt: skip
+                                     learning_rate=3e-3)  # fmt: skip
     history = train_language_model(params, model.config, examples, settings, rng)
     return Sums(model._replace(params=params), seen, unseen, history)
 

@@ -97,7 +97,7 @@ show(draw08.climb(free, summit),
 rows = runs08.gallery(task, free, members[0], 6)
 assert all(row[5] > row[2] + 2 and row[6] < 1 for row in rows)
 show(draw08.gallery(rows, runs08.gloss),
-     f"Grey: the usual true answer. Red: what the policy says after 40 iterations. The reward "
+     f"Grey: the usual true answer. Red: what the policy says after 25 iterations. The reward "
      f"model prefers each red one, by {min(r[5] - r[2] for r in rows):.1f} or more; no red one is "
      f"natural. ~ is a character that makes no word.")  # fmt: skip
 
@@ -246,8 +246,9 @@ where(remedies.ensemble_minimum)
 #
 # <details><summary>Answer, after you have run the next cell</summary>
 #
-# **A.** The minimum is fooled later, but it is fooled. All four come from the same 50 rankings and
-# the same Rufus, so they share their blind spots.
+# **A.** In our run by a little, in the five trials of the next picture by far. The minimum is
+# fooled too. All four come from the same rankings and the same Rufus; perhaps they are too much
+# alike.
 #
 # </details>
 
@@ -374,43 +375,48 @@ play(retrain, flaw=["likes length", "careless", "believer"], price=[0.1, 0.0, 0.
 #
 # Rufus gives each next character a probability. Does he *think*? A clean test is arithmetic. Two
 # new small language models read sums such as `7+5=`. Four in five are in their corpus; the rest
-# they never read, in neither order. One has the sums of 0 to 9, the other those of 0 to 19.
+# they never read, in neither order. One has the sums of 0 to 9, the other those of 0 to 19. Each
+# is trained with three seeds, and each seed leaves out other sums.
 
 # %%
-tables, small = {}, runs08.learn_sums(9, 0.2, 400)
-large = runs08.learn_sums(19, 0.2, 600)
-for title, sums in (("0 to 9", small), ("0 to 19", large)):
-    tables[title] = {"read": runs08.examine(sums, sums.seen),
-                     "not read": runs08.examine(sums, sums.unseen)}  # fmt: skip
-for (a, b), (chance, _, said) in list(zip(small.unseen, tables["0 to 9"]["not read"]))[:5]:
+small = [runs08.learn_sums(9, 0.2, 400, seed) for seed in range(3)]
+large = [runs08.learn_sums(19, 0.2, 600, seed) for seed in range(3)]
+tables, shares = {}, {}
+for title, models in (("0 to 9", small), ("0 to 19", large)):
+    parts = [runs08.examine(sums, sums.unseen) for sums in models]
+    read = sum((runs08.examine(sums, sums.seen[::4]) for sums in models), [])  # one in four
+    tables[title] = {"read": read, "not read": sum(parts, [])}
+    shares[title] = [np.mean(part, axis=0)[1] for part in parts]
+    print(f"{title:7} unread sums right, by seed:", [f"{share:.0%}" for share in shares[title]])
+for (a, b), (chance, _, said) in list(zip(small[0].unseen, tables["0 to 9"]["not read"]))[:5]:
     print(f"{a} + {b} = {said}   with probability {chance:.2f}")
 
 # %%
 few, many = (table["not read"] for table in tables.values())
 wrong = np.mean([chance for chance, right, _ in few if not right])
 right_few, right_many = np.mean(few, axis=0)[1], np.mean(many, axis=0)[1]
-assert np.mean(tables["0 to 9"]["read"], axis=0)[1] == 1
-assert right_few < 0.3 and right_many > 0.85 and wrong > 0.7
-assert len(large.seen) == 4 * len(small.seen)
+assert np.mean(tables["0 to 9"]["read"], axis=0)[1] == 1 and wrong > 0.6
+assert max(shares["0 to 9"]) + 0.3 < min(shares["0 to 19"])
+assert len(large[0].seen) == 4 * len(small[0].seen) and max(few)[0] > 0.9
 show(draw08.sums(tables),
-     f"Of the sums it has read, the small one gets all right, of the others {right_few:.0%}. Its "
-     f"wrong answers have a probability of {wrong:.2f} on average: it sounds sure. With four times "
-     f"as many sums, {right_many:.0%} of the unread ones are right.")  # fmt: skip
+     f"Of the sums it has read, the first gets all right, of the others {right_few:.0%}. Its "
+     f"wrong answers have a probability of {wrong:.2f} on average, and some nearly 1. With four "
+     f"times as many sums, {right_many:.0%} of the unread ones are right.")  # fmt: skip
 
 # %% [markdown]
-# The first has learned sums by heart, and sounds nearly as sure of its guesses. The second has
-# found a pattern that works between the sums it has read. So "it only repeats" would be wrong too.
+# The first has learned sums by heart, and its guesses still sound sure. The second has found a
+# pattern that often works between the sums it has read. So "it only repeats" would be wrong too.
 # Has it learned to add? Ask it for numbers above 19:
 
 # %%
 further = [(25, 3), (21, 9), (30, 4), (5, 20)]
-beyond = runs08.examine(large, further)
+beyond = runs08.examine(large[0], further)
 for (a, b), (chance, _, said) in zip(further, beyond):
     print(f"{a} + {b} = {said}   with probability {chance:.2f}")
 assert not any(right for _, right, _ in beyond)
 
 # %% [markdown]
-# All wrong, and said with confidence. What comes out is always a probability for the next
+# All wrong, and some with confidence. What comes out is always a probability for the next
 # character. From outside, a guess looks like knowledge.
 
 # %% [markdown]
@@ -442,10 +448,10 @@ assert not any(right for _, right, _ in beyond)
 # </details>
 
 # %% [markdown]
-# **After 3.** A model answers a sum with probability 0.98. What do you know?
+# **After 3.** A model answers a sum with probability 0.97. What do you know?
 #
 # - A. That this answer fits its corpus, in its view. Whether it is right must be checked.
-# - B. That it is right in 98 % of all cases.
+# - B. That it is right in 97 % of all cases.
 # - C. That it has computed the sum.
 #
 # <details><summary>Answer</summary>
