@@ -88,7 +88,7 @@ summit = int(np.argmax(free["gold"]))
 assert free["score"][-1] > free["score"][summit] + 0.5 and free["gold"][-1] < free["gold"][0] - 0.5
 assert np.sum(np.diff(free["score"]) < 0) == 1
 show(draw08.climb(free, summit),
-     f"The score climbs all the way. True naturalness turns after iteration "
+     f"The score climbs, with one dip. True naturalness turns after iteration "
      f"{free['iteration'][summit]}, at {free['kl'][summit]:.1f} nats, and ends "
      f"{free['gold'][0] - free['gold'][-1]:.1f} below the start, where "
      f"{free['natural'][-1]:.0%} of the answers are natural.")  # fmt: skip
@@ -399,7 +399,7 @@ assert np.mean(tables["0 to 9"]["read"], axis=0)[1] == 1 and wrong > 0.6
 assert max(shares["0 to 9"]) + 0.3 < min(shares["0 to 19"])
 assert len(large[0].seen) == 4 * len(small[0].seen) and max(few)[0] > 0.9
 show(draw08.sums(tables),
-     f"Of the sums it has read, the first gets all right, of the others {right_few:.0%}. Its "
+     f"Of the sums it has read, the first gets all right; of the others {right_few:.0%}. Its "
      f"wrong answers have a probability of {wrong:.2f} on average, and some nearly 1. With four "
      f"times as many sums, {right_many:.0%} of the unread ones are right.")  # fmt: skip
 
