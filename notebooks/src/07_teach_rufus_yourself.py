@@ -77,8 +77,8 @@ print("   better:  ", corrections[0])
 # ## Part A: you are the annotator
 #
 # The next cell opens a panel. Rank four answers, mark what sounds unnatural, or type the right
-# answer. Then press the button to learn: Rufus needs a second or two. Twelve rounds take about ten
-# minutes. While you teach, notice three things:
+# answer. Then press the button to learn: Rufus needs a second or two. Try twelve rounds, like a1.
+# While you teach, notice three things:
 #
 # 1. When do you get tired, and what do you do then?
 # 2. In round 10 you see old answers again. Do you remember what you said?
@@ -435,6 +435,8 @@ happy = [[np.mean([pleases(persons[b], q, text) for q in asked for text in said[
 print(f"greets and pirate: tau {taus[1][3]:.2f}, the same sentence in {same[1][3]:.0%}")
 
 # %%
+heard = [text for r in rounds for text in r.responses]
+assert sum("Hi!" in text for text in heard) <= 3 and not any("Arr" in text for text in heard)
 assert all(same[k][k] == max(same[k]) for k in range(4))
 assert taus[1][3] == max(taus[1][0], taus[1][2], taus[1][3]) and same[1][3] < 0.01
 show(draw07.people_and_rufuses(names, np.array(taus), np.array(same), np.array(happy)),
