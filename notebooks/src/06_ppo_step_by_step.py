@@ -44,7 +44,9 @@ from minirlhf.layers import log_softmax, softmax
 # - **lambda** ($\lambda$) says how far back a surprise is felt.
 # - **whitening** is bringing numbers to mean 0 and deviation 1.
 # - **ratio** is the probability of a token now, divided by that in the rollout.
-# - **clip** is holding the ratio within $1 \pm \epsilon$ in the objective.
+# - **clip** is the rule that the objective takes the smaller of two numbers: ratio times advantage,
+#   and the same with the ratio held within $1 \pm \epsilon$. So a token gains nothing by going
+#   further in its good direction.
 # - **clip fraction** is the share of tokens whose gradient the clip has stopped.
 # - **minibatch** is the part of a rollout that one optimiser step uses.
 # - **dashboard** is the curves of a training side by side.
@@ -84,8 +86,7 @@ for k, meaning in enumerate(("I am a robot.", "I, a robot.")):
 #
 # <details><summary>Answer</summary>
 #
-# **A.** Equal probabilities have the ratio 1, and its logarithm is 0. Distance costs, not being
-# there.
+# **A.** Equal probabilities have the ratio 1, and its logarithm is 0.
 #
 # </details>
 
@@ -95,6 +96,17 @@ for k, meaning in enumerate(("I am a robot.", "I, a robot.")):
 # Prompt 我, "I". Rufus has two tokens and prefers the broken sentence, three to one. The policy is
 # two numbers, `START`. We take one answer of each kind: a chosen batch, not a drawn one.
 #
+# ### What to push
+#
+# We want more reward on average, but a draw has no slope. Its average has one, and a sample of
+# answers is enough to estimate it:
+#
+# $$\nabla\, E[r] = E[\,r\, \nabla \log \pi\,]$$
+#
+# Push up the log-prob of what was said, as hard as it was rewarded. Taking away from $r$ a guess
+# $V$, made before the draw, changes nothing on average, since $E[\nabla \log \pi] = 0$. It
+# removes noise. What is left of $r$ is the advantage.
+#
 # ### Reward
 #
 # The reward model judges the whole answer once. The KL penalty is paid at every token:
@@ -102,7 +114,7 @@ for k, meaning in enumerate(("I am a robot.", "I, a robot.")):
 # $$r_t = -\beta\,(\log \pi(a_t) - \log \pi_{ref}(a_t)) \quad (+\ \text{score, at the last token})$$
 #
 # **Exercise 06.1.** Write it for a batch. Rows end at different places, so use the mask. About 4
-# lines; `step3.last_response_index` helps. Stuck? `hint("06.1")`.
+# lines; `step3.last_response_index` helps. Help: `hint("06.1")`.
 
 # %%
 def kl_shaped_rewards(scores, logprobs, ref_logprobs, response_mask, kl_coef):
@@ -119,30 +131,13 @@ def kl_shaped_rewards(scores, logprobs, ref_logprobs, response_mask, kl_coef):
 kl_shaped_rewards = check(kl_shaped_rewards)
 
 # %% [markdown]
-# Here the KL is *in the reward*. It can also stand *in the loss*, as $\beta$ KL with a gradient of
-# its own. At the start of an update both give the same expected gradient. Later they part. The
-# penalty in the reward is frozen in the rollout and goes through advantage and clip. The one in the
-# loss follows the policy at every step. InstructGPT and this package put it into the reward.
-
-# %%
-def kl_price(x):
-    """0.5 nats' worth of KL for logits x (V,)."""
-    return 0.5 * layers.exact_kl(log_softmax(x), REF[:, 0])
-
-here, h = np.array([0.3, -0.4]), 1e-6 * np.eye(2)  # any policy
-lp = log_softmax(here)[SAID]  # (B, T)
-paid = kl_shaped_rewards(np.zeros(2), lp, REF, ONES, 0.5)[:, 0]  # (B,)
-p = softmax(here)  # (V,)  each answer counts as often as it is said
-in_reward = (p * paid) @ (np.eye(2) - p)  # mean of r * d log p
-in_loss = np.array([-(kl_price(here + e) - kl_price(here - e)) / 2e-6 for e in h])
-print("in the reward", np.round(in_reward, 4), "  in the loss", np.round(in_loss, 4))
-assert np.allclose(in_reward, in_loss)
-
-# %% [markdown]
 # ### Advantage
 #
-# A score of 1 is good news only if less was expected. The value function $V$ says what was. The TD
-# error is $\delta_t = r_t + \gamma V_{t+1} - V_t$, and GAE sums them:
+# A score of 1 is good news only if less was expected. The value function $V$ says what was. Rufus
+# will have a value model for it, at first a copy of the reward model. Each update also moves its
+# guesses toward the returns, by a squared error.
+#
+# The TD error is $\delta_t = r_t + \gamma V_{t+1} - V_t$, and GAE sums them:
 #
 # $$A_t = \delta_t + \gamma\lambda\, A_{t+1}$$
 #
@@ -201,8 +196,13 @@ def ppo_clip_grad(logprobs, old_logprobs, advantages, clip_range):
 ppo_clip_grad = check(ppo_clip_grad)
 
 # %% [markdown]
-# Now one whole update. The values are 0, so the advantages are the scores. The learning rate is
-# $\ln 3$, because then everything is a simple fraction. `update` calls the package's loss.
+# Now one whole update. The values are 0, so the advantages are the scores. Along the logits,
+# $\nabla \log \pi(a) = e_a - p$, as in lesson 01. By hand, for ratios of 1:
+#
+# $$\tfrac12\,[(e_1 - p) - (e_2 - p)] = (\tfrac12, -\tfrac12)$$
+#
+# The learning rate is $\ln 3$, because then everything is a simple fraction. `update` calls the
+# package's loss.
 
 # %%
 def update(x, old, advantages, clip_range, lr, weights=ONES):
@@ -236,7 +236,29 @@ where(step3.ppo_policy_loss)
 # %% [markdown]
 # After one step the policy stands at 1/2 and 1/2. In the second epoch both tokens are outside the
 # range and the gradient is 0: PPO stops by itself. Without the clip it runs on.
-#
+
+# %% [markdown]
+# **Aside.** Here the KL is *in the reward*. It can also stand *in the loss*, as $\beta$ KL with a
+# gradient of its own. At the start of an update both give the same expected gradient. Later they
+# part. The penalty in the reward is frozen in the rollout and goes through advantage and clip. The
+# one in the loss follows the policy at every step. InstructGPT and this package put it into the
+# reward.
+
+# %%
+def kl_price(x):
+    """0.5 nats' worth of KL for logits x (V,)."""
+    return 0.5 * layers.exact_kl(log_softmax(x), REF[:, 0])
+
+here, h = np.array([0.3, -0.4]), 1e-6 * np.eye(2)  # any policy
+lp = log_softmax(here)[SAID]  # (B, T)
+paid = kl_shaped_rewards(np.zeros(2), lp, REF, ONES, 0.5)[:, 0]  # (B,)
+p = softmax(here)  # (V,)  each answer counts as often as it is said
+in_reward = (p * paid) @ (np.eye(2) - p)  # mean of r * d log p
+in_loss = np.array([-(kl_price(here + e) - kl_price(here - e)) / 2e-6 for e in h])
+print("in the reward", np.round(in_reward, 4), "  in the loss", np.round(in_loss, 4))
+assert np.allclose(in_reward, in_loss)
+
+# %% [markdown]
 # ### Play with it
 #
 # Next, many rollouts. Each answer counts as often as the policy says it, and the value is the exact
@@ -274,8 +296,9 @@ assert all(abs(run[-1] - goal) < 0.08 for _, run, goal in prices)
 show(draw06.two_token_paths([("three prices, ε = 0.2, rate 0.5", prices),
                              ("three clip ranges, β = 0.1, rate 1", clips)], TOKENS),
      "Left: each price ends near its own best policy, the dotted line: 50 %, 75 %, 96 %. Right: a "
-     "staircase: in each rollout of 4 updates the clip lets the policy rise so far and no further. "
-     "Without it (inf) the policy is near the top after the second rollout.")  # fmt: skip
+     "staircase: in a rollout of 4 updates the clip stops the rise. But the first step, with all "
+     f"ratios 1, is never clipped and may overshoot: from 25 % to {100 * clips[0][1][1]:.0f} %, "
+     "far beyond 1 + ε for ε = 0.1. Without clip (inf) it is near the top soon.")  # fmt: skip
 
 # %%
 def redraw(step, epsilon, beta, rate):
@@ -299,7 +322,7 @@ play(redraw, step=list(range(25)), epsilon=[0.2, 0.1, 0.5, np.inf], beta=[1.0, 0
 # ## Part B: Rufus
 #
 # The same algorithm with a transformer in place of two numbers. We take the Chinese Rufus: his
-# sentences have about 8 characters, so many runs fit. First steps 1 and 2, as you know them.
+# sentences have about 8 characters, so many runs fit. Steps 1 and 2:
 
 # %%
 world, sft, reward_model = runs06.prepare("zh")  # all annotators are simulated
@@ -328,7 +351,8 @@ def run(seed=0, **changes):
     return models, step3.train_ppo(models, ids, replace(settings, **changes), rng, watch)
 
 # %% [markdown]
-# The article names four things. Here they are as arrays of one rollout of 32 answers:
+# Policy, action space, observation space, reward: here they are as arrays of one rollout of 32
+# answers.
 
 # %%
 rollout = step3.make_rollout(fresh(), ids[:32], 0.1, settings, np.random.default_rng(0))
@@ -360,19 +384,19 @@ strip = pipeline.answer_in_numbers(
 kl, paid = strip["kl"].sum(), strip["rewards"].sum()
 assert np.isclose(paid, strip["score"] - 0.1 * kl)  # what exercise 06.1 promises
 show(plots.plot_token_strip(strip),
-     f"Who are you? One answer, a column for each character; the last one is EOS. The score "
-     f"{strip['score']:.2f} is paid once, at the end. Each character pays 0.1 for a nat of KL; "
-     f"together {kl:.2f} nats, so the answer earns {paid:.2f}.")  # fmt: skip
+     f"Who are you? I am a 条 robot: 条 counts long things, a robot is 一个. A column for each "
+     f"character, then EOS. The score {strip['score']:.2f} is paid once, at the end. Each "
+     f"character pays 0.1 for a nat of KL; {kl:.2f} nats, so it earns {paid:.2f}.")  # fmt: skip
 
 # %%
 five = [history] + [run(seed)[1] for seed in range(1, 5)]
 first, last = ([np.mean([r["natural"] for r in h[part]]) for h in five]
                for part in (slice(0, 3), slice(-3, None)))  # fmt: skip
-ends = np.array([[h[-1][k] for k in ("kl_exact", "clip_fraction")] for h in five])
+kl, stopped = np.median([[h[-1][k] for k in ("kl_exact", "clip_fraction")] for h in five], axis=0)
 show(plots.plot_dashboard(five),
-     f"Thin lines are 5 seeds, the bold one their median. The natural share goes from "
-     f"{np.mean(first):.0%} to {np.mean(last):.0%} on average, KL to {ends[:, 0].mean():.1f} nats; "
-     f"entropy falls; the clip stops {ends[:, 1].mean():.0%} of the tokens.")  # fmt: skip
+     f"Thin lines are 5 seeds, the bold one their median; so are these numbers. The natural share "
+     f"goes from {np.median(first):.0%} to {np.median(last):.0%} (3 iterations each), KL to "
+     f"{kl:.2f} nats; entropy falls; the clip stops {stopped:.1%} of the tokens.")  # fmt: skip
 assert min(np.array(last) - np.array(first)) > 0.1  # every seed gains
 
 # %% [markdown]
@@ -447,20 +471,23 @@ show(draw06.ablation_grid(grid, list(CLIPS), COEFS),
      f"clip 0.1 and price 0.5 at {best_cell[0]:.0f} nats and {best_cell[1]:.2f}.")  # fmt: skip
 
 # %%
-careful = {"0.2": history, "off": run(0, clip_range=np.inf)[1]}
-for name, h in careful.items():
-    kl, natural = draw06.quarters(h)
-    print(f"rate 1e-3, clip {name:4} naturalness {natural[-1]:.2f}  KL {kl[-1]:.2f}")
-assert abs(draw06.quarters(careful["off"])[1][-1] - draw06.quarters(history)[1][-1]) < 0.05
+careful = {"clip 0.2, price 0.1": history, "clip off, price 0.1": run(0, clip_range=np.inf)[1],
+           "clip 0.2, price 0": run(0, kl_coef=0)[1]}  # fmt: skip
+late = {name: [column[-1] for column in draw06.quarters(h)] for name, h in careful.items()}
+for name, (kl, natural) in late.items():
+    print(f"rate 1e-3, {name:19}  naturalness {natural:.2f}  KL {kl:.2f}")
+assert np.ptp([natural for _, natural in late.values()]) < 0.05  # usual rate: no difference
+assert ends["0.2", 0][1] < 0.8 < ends["0.2", 0.5][1] and ends["0.2", 0][0] > 10
 
 # %% [markdown]
-# At the usual rate the clip makes hardly a difference here: the steps are small anyway. It is a
-# safety belt. You see what it is worth when something goes wrong, such as a rate that is too large.
+# At the usual rate neither brake makes much difference here: steps are small and the run is short.
+# In the grid they are large. There, with clip 0.2, no price ends at 16 nats and naturalness 0.68, a
+# price of 0.5 at 2 nats and 0.92. The clip brakes one update, the price the whole way from
+# the reference. Both are safety belts.
 #
 # ## Three silent bugs
 #
-# Three runs, P, Q and R, each with one bug. The grey line is the healthy run. Nothing raised an
-# error. The bugs:
+# Three runs, each with one bug. Grey is the healthy run. Nothing raised an error.
 #
 # - A. The old log-probs are computed again after each update, not kept from the rollout.
 # - B. Advantages are whitened over the whole array, padding included.
@@ -478,8 +505,7 @@ show(draw06.hunt(grid["0.2", 0.1], broken, PANELS),
      "A` the deviation of the advantages.")  # fmt: skip
 
 # %% [markdown]
-# **Exercise 06.4.** Name the bug of P, of Q and of R: three letters, in this order. Look before you
-# read the code.
+# **Exercise 06.4.** Name the bug of P, of Q and of R: three letters, in this order.
 
 # %%
 ### BEGIN SOLUTION
@@ -491,7 +517,12 @@ answer("06.4", bugs)
 
 # %% [markdown]
 # How would you find a bug without a picture? With probes: tasks so small that one broken part fails
-# one of them. Here are four bandits, tried with your functions and with four known mistakes.
+# one of them. Here are four, tried with your functions and with four known mistakes:
+#
+# - good token: one token, score 1 or $-1$. The good one must win.
+# - pulled back: no score, only the price of KL. The policy must return to the reference.
+# - early credit: three tokens, and only the first one counts.
+# - stays near: 50 epochs on one batch. No ratio may go far from 1.
 
 # %%
 mine = runs06.Parts(kl_shaped_rewards, gae, ppo_clip_grad)
@@ -546,14 +577,13 @@ for name, parts in [("yours", mine)] + runs06.spoiled(mine):
 # </details>
 
 # %% [markdown] tags=["essay"]
-# **Essay.** The article says that the reward is the reward model's number "plus a constraint on the
-# policy". In at most ten sentences: what does the constraint protect, from whom, and what does it
-# cost? Use one number of your own run.
+# **Essay.** The story of this course says that the reward is the reward model's number "plus a
+# constraint on the policy". In at most ten sentences: what does the constraint protect, from whom,
+# and what does it cost? Use one number of your own run.
 
 # %% [markdown]
 # **Now in your debugger.** `python -m minirlhf walk --stop 4` stops inside the two-token world, and
-# the [debugger tour](debugger_tour.md) leads through all its stops, with a question and its answer
-# at each. Every number is one that you have just computed.
+# the [debugger tour](debugger_tour.md) leads through all its stops.
 #
 # **At scale.** InstructGPT used this algorithm, with a value function that starts from the reward
 # model, as here ([Ouyang et al. 2022](https://arxiv.org/abs/2203.02155), appendix C). The loss is
