@@ -281,6 +281,20 @@ def test_the_judge_says_what_is_wrong(function, tag, words):
     assert "\n" not in verdict.message
 
 
+def pairs_from_a_set(corrections):
+    return {(question, better, worse) for question, worse, better in corrections if better != worse}
+
+
+def shuffled_pairs(corrections):
+    return sorted(pairs_from_a_set(corrections), reverse=True)
+
+
+def test_right_pairs_in_the_wrong_order_are_called_so():
+    for function, words in ((pairs_from_a_set, "has no order"), (shuffled_pairs, "wrong order")):
+        verdict = judge(find("00.1"), function)
+        assert verdict.tag == "order" and words in verdict.message
+
+
 def test_results_are_compared_strictly():
     assert same(1.0, np.float64(1)) and same([1, 2], (1, 2)) and same("a", "a")
     assert not same(np.ones((1, 3)), np.ones(3)) and not same(np.ones(3), 1.0)

@@ -29,12 +29,27 @@ def explain(exercise, function, case, got, expected, all_got, number):
             "changed input", f"{exercise.name} changes its argument number {got.changed}. Work "
             "on a copy, or make a new array: the caller still needs the old one."
         )  # fmt: skip
+    problem = order_problem(got.value, wanted.value)
+    if problem:
+        return Verdict("order", problem)
     problem = shape_problem(exercise, got.value, wanted.value)
     if problem:
         return Verdict("shape", problem)
     if same(got.value, wanted.value, 1e-4) and not precise(got.value, wanted.value):
         return Verdict("precision", "Right to 7 digits only: somewhere it becomes float32.")
     return Verdict("value", value_problem(case, got.value, expected, all_got, number))
+
+
+def order_problem(got, expected):
+    """-> a sentence if a list of texts has the right entries in a wrong order, else ""."""
+    unordered = isinstance(got, (set, frozenset))
+    if not isinstance(expected, list) or not (unordered or isinstance(got, list)):
+        return ""
+    if as_numbers(expected) is not None or sorted(map(repr, got)) != sorted(map(repr, expected)):
+        return ""
+    if unordered:
+        return "The right entries, but in a set, and a set has no order. Return a list, in order."
+    return "The right entries, in the wrong order. A set, or sorting, loses the order they came in."
 
 
 def shape_problem(exercise, got, expected):

@@ -448,11 +448,13 @@ bars = []
 for number, models in ((SEED, path), (OTHER_SEED, other)):
     four = [measure(world, models[i], asked) for i in (0, 1, 9, 17)]
     bars.append((f"seed {number}", list(FOUR), np.array(four)))
-false = [100 * bars[k][2][[0, 3], 1] for k in (0, 1)]
+false = [100 * bars[k][2][[0, 1, 3], 1] for k in (0, 1)]  # before, after SFT, at the end
 show(draw00.verdict_bars(bars),
-     f"Both become natural. Natural but false answers go from {false[0][0]:.0f} to "
-     f"{false[0][1]:.0f} % with seed {SEED}, from {false[1][0]:.0f} to {false[1][1]:.0f} % with "
-     f"seed {OTHER_SEED}.")
+     "Both become natural. Natural but false answers: SFT raises them from "
+     f"{false[0][0]:.0f} to {false[0][1]:.0f} % (seed {SEED}) and from {false[1][0]:.0f} to "
+     f"{false[1][1]:.0f} % (seed {OTHER_SEED}); PPO ends at {false[0][2]:.0f} and "
+     f"{false[1][2]:.0f} %.")  # fmt: skip
+assert SEED != 1 or all(f[1] > f[0] for f in false)
 assert min(b[2][3, :2].sum() for b in bars) > 0.8
 
 # %% [markdown]

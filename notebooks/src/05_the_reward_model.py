@@ -367,16 +367,17 @@ for sentence in SPOKEN:
 # %%
 ends = [scores[:, -1].mean() for _, scores in panels]
 stop = [scores[:, -1].mean() - scores[:, -2].mean() for _, scores in panels]
-is_a, comma_a = panels[0][1][:, 7], panels[1][1][:, 5]  # after "Zoe is a" and after "Zoe, a"
-assert (is_a > comma_a).all() and min(stop) > 0.5
+is_gap, comma_gap = panels[0][1][:, 6], panels[1][1][:, 4]  # (3,) after "Zoe is " and "Zoe, "
+is_a, comma_a = panels[0][1][:, 7], panels[1][1][:, 5]  # (3,) after "Zoe is a" and "Zoe, a"
+assert abs((is_gap - comma_gap).mean()) < 0.25 and (is_a > comma_a + 0.3).all() and min(stop) > 0.5
 show(draw05.along_the_sentence(panels),
      f"Three reward models (thin) and their mean, at the end {ends[0]:.2f}, {ends[1]:.2f} and "
      f"{ends[2]:.2f}. The full stop alone is worth {stop[0]:+.2f} in the first sentence.")
 
 # %% [markdown]
-# No single character decides. "Zoe is a" is ahead of "Zoe, a" before anything is said about her, so
-# the verb counts at once. An unfinished sentence is worth little, and in all three the full stop
-# adds more than half a unit. Reversed words never recover.
+# No single character decides. The verb does not count at once: after "Zoe is " and after "Zoe, "
+# the scores are about equal. The gap opens at the *a* that follows. An unfinished sentence is worth
+# little, and in all three the full stop adds more than half a unit. Reversed words never recover.
 #
 # In training the model read its number only after whole answers. Half sentences are new to it, so
 # these curves show a habit, not a skill that anybody taught.
@@ -438,7 +439,7 @@ assert by_score[:, 1].max() < -0.3 and by_gold[1] == 0 and abs(by_score[:, 0]).m
 #   was punished often, and a second one occurs in 5 answers out of 4016. Nobody ranks what nobody
 #   says.
 # - **Greeting.** The labels do not say that greetings are bad: greeted answers won more often than
-#   not. But they are rare, and the model did not learn them.
+#   not. They are rare. Why the model marks them down, we do not know.
 # - **False fact.** It costs nothing. The judges ranked naturalness, so truth never entered. A
 #   reward model learns what was ranked, not what we wish.
 #
