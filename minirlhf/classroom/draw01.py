@@ -102,7 +102,7 @@ def pass_band(span):
 def computation_graph(shapes, letters):
     """shapes {name: shape} in forward order, letters {size: letter}: every box of the forward pass.
 
-    Each box: forward number (left, blue), backward number (right, red), name, shape.
+    Each box: forward number (left, blue), backward number (right, orange), name, shape.
     """
     names = [*shapes, "loss"]
     with style():
@@ -120,7 +120,7 @@ def computation_graph(shapes, letters):
         ax.text(0.1, -1.36, "residual: x0 is added to proj", size=8, color=GREY, va="bottom")
         ax.text(5.9, 1.3, "residual: x1 is added to out", size=8, color=GREY, va="bottom")
         ax.text(-0.45, 1.3, "blue: order of the forward pass", color=BLUE, size=8.5)
-        ax.text(-0.45, 1.52, "red: order of the backward pass", color=RED, size=8.5)
+        ax.text(-0.45, 1.52, "orange: order of the backward pass", color=RED, size=8.5)
     return fig
 
 
@@ -139,7 +139,7 @@ def graph_box(ax, name, shape, number, count):
 
 
 def both_ways(ax, start, end):
-    """A blue arrow forwards and beside it a red dashed one backwards, between two boxes."""
+    """A blue arrow forwards and beside it an orange dashed one backwards, between two boxes."""
     start, end = np.array(start, float), np.array(end, float)
     along = (end - start) / np.hypot(*(end - start))
     reach = np.array(BOX) / 2
@@ -183,7 +183,7 @@ def ladder(rungs, weights, title):
             ax.set_xticks(10.0**powers, [f"1e{power}" if power else "1" for power in powers])
             ax.tick_params(length=0)
             ax.set_xlabel("relative error")
-            ax.set_title(f"{what}: {failed.sum()} of {len(names)} red")
+            ax.set_title(f"{what}: {failed.sum()} of {len(names)} fail")
             ax.text(TOLERANCE / 2, -0.15, "passes", size=8, color=GREEN, ha="right", va="center")
         fig.suptitle(title, size=10, x=0.01, ha="left")
     return fig
@@ -202,7 +202,7 @@ def loss_curves(curves, right, floor):
         ax.margins(x=0)
         middle = len(curves[right]) // 2
         high = max(losses[middle] for losses in curves.values())
-        ax.text(middle, high + 0.05, "red: one line broken", color=RED, size=9)
+        ax.text(middle, high + 0.05, "orange: one line broken", color=RED, size=9)
         ax.text(middle, high + 0.25, "blue, dashed: nothing broken", color=BLUE, size=9)
         ax.text(1, floor - 0.03, f"no model gets below {floor:.3f}", size=8.5, va="top")
     return fig

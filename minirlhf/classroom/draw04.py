@@ -98,7 +98,7 @@ def order_probabilities(orders, shares, fractions):
 def preference_cycle(panels):
     """panels: list of (title, log odds (3, 3), utilities (3,)).  Answers A, B, C in a triangle.
 
-    Grey arrows run from winner to loser with the observed log odds; red ones show what the
+    Grey arrows run from winner to loser with the observed log odds; orange ones show what the
     utilities leave unexplained.
     """
     with style():
@@ -114,7 +114,7 @@ def preference_cycle(panels):
                 ax.text(*place, text, ha="center", va="center", size=9, bbox={
                     "boxstyle": "circle,pad=0.35", "facecolor": "white", "edgecolor": INK})
             ax.text(-0.1, -1.36, "grey: seen", color=GREY, size=8.5, ha="right", va="center")
-            ax.text(0.1, -1.36, "red: left over", color=RED, size=8.5, va="center")
+            ax.text(0.1, -1.36, "orange: left over", color=RED, size=8.5, va="center")
     return fig
 
 

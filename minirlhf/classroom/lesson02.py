@@ -20,6 +20,7 @@ TERMS = {
     "training step": r"training steps?",
     "epoch": r"epochs?",
     "learning rate": r"learning rates?",
+    "Adam": r"Adam",
     "inverse CDF": r"inverse CDF|CDF",
     "temperature": r"temperatures?",
     "top-k": r"top-k",

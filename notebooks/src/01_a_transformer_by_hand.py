@@ -161,7 +161,8 @@ assert change[-1] > 0.1 and change[:-1].max() == 0
 #
 # $$\frac{\partial L}{\partial z_i} = p_i - [i = y]$$
 #
-# Probability minus truth: that is the whole formula.
+# Here $[i = y]$ is 1 if $i$ is $y$, and 0 if not. Probability minus truth: that is the whole
+# formula.
 
 # %%
 y, slopes = ids[0, place + 1], probs[0, place].copy()  # the id of r; (V,)
@@ -395,7 +396,7 @@ shapes = {name: value.shape for name, value in trace["value"].items()}
 letters = {B: "B", T: "T", H: "H", D: "D", C: "C", V: "V", 3 * C: "3C", 4 * C: "4C"}
 show(draw01.computation_graph(shapes, letters),
      f"{len(shapes)} arrays from the embeddings x0 to the logits, then the loss. Blue arrows: "
-     "forward, order 1 to 19. Red arrows: the same graph backwards. Grey: the two residual paths.")
+     "forward, order 1 to 19. Orange: the same graph backwards. Grey: the two residual paths.")
 
 # %% [markdown]
 # ## The same way back
@@ -550,7 +551,7 @@ BREAKS = {
 
 # %% [markdown]
 # **Predict before you run.** `scores_without_root` forgets to divide by the root of D. Which rungs
-# of the left ladder turn red?
+# of the left ladder turn orange?
 #
 # - A. All: one wrong factor spoils the whole backward pass.
 # - B. q, k and what lies below them. Not v, which is beside them.
@@ -560,19 +561,19 @@ BREAKS = {
 #
 # **B.** What lies above was finished before. v has a path of its own, past the scores. And scores
 # itself is right: its gradient came from the softmax. The error is born one rung lower. So the
-# highest red rungs name the guilty line.
+# highest orange rungs name the guilty line.
 #
 # </details>
 
 # %%
 def redraw(broken):
     rungs, tensors = errors_with(**BREAKS[broken])
-    red = [name for name, error in rungs.items() if error > 1e-6]
-    reds = len(red) + sum(error > 1e-6 for error in tensors.values())
-    first = f"The highest on the left is {red[0]}" if red else "None of them is on the left"
+    off = [name for name, error in rungs.items() if error > 1e-6]
+    count = len(off) + sum(error > 1e-6 for error in tensors.values())
+    first = f"The highest on the left is {off[0]}" if off else "None of them is on the left"
     show(draw01.ladder(rungs, tensors, f"Broken: {broken}"),
-         f"{reds} of {len(rungs) + len(tensors)} rungs are red crosses, right of the shaded band "
-         f"that ends at 1e-6. {first}.")  # fmt: skip
+         f"{count} of {len(rungs) + len(tensors)} rungs are orange crosses, right of the shaded "
+         f"band that ends at 1e-6. {first}.")  # fmt: skip
 
 redraw("scores: root of D forgotten")
 found = errors_with(scores=scores_without_root)[0]
@@ -592,7 +593,7 @@ def train(replaced, updates=200):
     return losses
 
 # %%
-print("broken                       red left  right  highest  loss at the end")
+print("broken                       off left  right  highest  loss at the end")
 curves = {name: train(replaced) for name, replaced in BREAKS.items()}
 for name, replaced in BREAKS.items():
     wrong = backward(weights, trace, SimpleNamespace(**{**RIGHT, **replaced}))[0]
@@ -604,8 +605,8 @@ for name, replaced in BREAKS.items():
     assert bool(left or right) == (name != "nothing")
 
 # %% [markdown]
-# The highest red rung names the line. A wrong gradient of an intermediate reddens all that is
-# computed from it. A wrong gradient of a parameter reddens the right only, and the left looks
+# The highest orange rung names the line. A wrong gradient of an intermediate spoils all that is
+# computed from it. A wrong gradient of a parameter spoils the right only, and the left looks
 # perfect.
 #
 # **A silent bug.** In the last column each model was trained, with its own broken gradient. Would
@@ -639,7 +640,7 @@ show(draw01.loss_curves(curves, "nothing", floor),
 # <details><summary>Answer</summary>
 #
 # **C.** The query of the row times the shift is the same for all keys. Measurement agrees: the rung
-# is not red. Against A speaks `qkv_w`: its slopes for the keys are not 0. B is wrong twice: here
+# is not orange. Against A speaks `qkv_w`: its slopes for the keys are not 0. B is wrong twice: here
 # they started elsewhere, and a slope says nothing about the start.
 #
 # </details>
@@ -662,11 +663,11 @@ show(draw01.loss_curves(curves, "nothing", floor),
 
 # %% [markdown]
 # **After 3.** On your ladder, all is right from the logits down to `gelu`. From `fc` down to `x0`
-# all is red. Where do you look first?
+# all is orange. Where do you look first?
 #
-# - A. In the embedding: it is the lowest red rung.
+# - A. In the embedding: it is the lowest orange rung.
 # - B. In `gelu_backward`, which takes the gradient from `gelu` to `fc`.
-# - C. In all red places: each has a bug.
+# - C. In all orange places: each has a bug.
 #
 # <details><summary>Answer</summary>
 #

@@ -43,6 +43,8 @@ from minirlhf.layers import log_softmax, token_logprobs_forward  # noqa: F401
 # - **training step** is one update of the parameters, from one batch.
 # - **epoch** is one pass over all examples.
 # - **learning rate** says how far one update moves the parameters.
+# - **Adam** is the usual update. It keeps running means of each parameter's gradient and of its
+#   square. A step goes along the first, divided by the root of the second.
 # - **inverse CDF** is a way to draw: add up the probabilities (the sums are the cumulative
 #   distribution function) until the sum passes a random number.
 # - **temperature** divides the logits before a draw: low is careful, high is bold.
@@ -123,7 +125,7 @@ signs = [draw02.characters(model.tokenizer, ids) for ids in tokens[:, 1:]]
 masks = [data.make_batch(shown, response_only)[2] for response_only in (False, True)]
 n = [int(mask.sum()) for mask in masks]
 show(draw02.mask_strips(signs, [("Pretraining", masks[0]), ("SFT", masks[1])]),
-     f"Colour: the token counts. White squares are padding, and never count. Of {masks[0].size} "
+     f"Colour: the token counts. Hollow squares are padding, and never count. Of {masks[0].size} "
      f"places, pretraining counts {n[0]} and SFT {n[1]}; both count EOS, the black square.")
 where(data.make_batch)
 
@@ -275,7 +277,7 @@ means = [np.concatenate([nats for _, nats in rows]).mean() for _, rows in panels
 show(draw02.sample_panels(panels),
      f"Four answers to {QUESTION!r} at each time, coloured by the surprise of the model that said "
      f"them. Noise costs {means[0]:.1f} nats a character, then {means[1]:.1f} and {means[2]:.1f}; "
-     f"the sentences at the end {means[3]:.1f}. White squares: PAD or BOS, said by mistake.")
+     f"the sentences at the end {means[3]:.1f}. Hollow squares: PAD or BOS, said by mistake.")
 
 # %% [markdown]
 # First it learns which characters exist, then which follow each other, then words, then sentences.

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 03 Score or rank? Annotators are noisy
 #
-# The article behind this course collects several responses to each prompt, and lets people rank
-# them. It says: do not ask for scores, because annotators are noisy. Here that is tested.
+# The story of this course collects several responses to each prompt, and lets people rank them. It
+# says: do not ask for scores, because annotators are noisy. Here that is tested.
 #
 # - Collect candidates from two versions of Rufus.
 # - Know what happens between the eye of a simulated annotator and the score on the page.
@@ -186,9 +186,11 @@ for a, person in enumerate(panel):
 
 # %%
 gaps = np.ptp(points, axis=0).max(), np.ptp(places, axis=0).max()
+parts = 100 * gaps[0] / 6, 100 * gaps[1] / 19  # of the ranges 1 to 7 and 1 to 20
 see = (f"Means of 20 looks. Left, the scores: for equally natural answers, five people are up to "
-       f"{gaps[0]:.1f} points apart. Right, the ranks of the same people: the five lines fall on "
-       f"each other, at most {gaps[1]:.1f} of 20 places apart.")  # fmt: skip
+       f"{gaps[0]:.1f} points apart, {parts[0]:.0f} % of the range. Right, the ranks of the same "
+       f"people: nearly one line, at most {gaps[1]:.1f} places or {parts[1]:.0f} %.")  # fmt: skip
+assert 2 * parts[1] < parts[0]
 show(draw03.scores_and_ranks(levels, points, places, [p.name for p in panel]), see)
 
 # %% [markdown]
@@ -361,7 +363,7 @@ where(step2.pair_accuracy)
 # <details><summary>Answer, after you have run the next cell</summary>
 #
 # **B.** Twenty scores of one person are enough to find this person's bias and scale. Once they are
-# gone, a score says a little more than a place among four. C is the article's answer. It is right
+# gone, a score says a little more than a place among four. C is the story's answer. It is right
 # against A, the naive use of scores.
 #
 # </details>
@@ -423,7 +425,8 @@ assert surely("one careful person", WINS, MEAN, 320)
 #
 # - **Nothing, or the same for all.** Scores win. A score also compares answers that were never
 #   shown together; a place among four does not.
-# - **A lasting bias.** Raw scores lose clearly. Their z-scores win, by little.
+# - **A lasting bias.** Raw scores lose clearly. From about 30 labels on, their z-scores win, by
+#   little.
 # - **A bias that changes from sitting to sitting.** One number per person cannot repair that. Ranks
 #   do not notice.
 # - **One careful person.** Scores win while labels are few. Later the seven points are the limit:

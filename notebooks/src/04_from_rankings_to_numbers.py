@@ -9,7 +9,7 @@
 # - See what rankings leave open: where zero is.
 # - See what no list of numbers can express: a circle.
 #
-# The article behind this course says that rankings are then *normalised into quantitative data*.
+# The story of this course says that rankings are then *normalised into quantitative data*.
 # This lesson is that one sentence.
 
 # %%
@@ -324,8 +324,8 @@ games = np.concatenate([rng.permutation(len(winners)) for _ in range(40)])
 paths = [(k, elo_run(k, games)[1]) for k in (8, 32, 128)]
 spread = [path[1000:].std() for _, path in paths]
 see = (f"The lead of 'I am a robot.' over 'I, a robot.' climbs to the fit, {best:.0f} points. "
-       f"Slowly for K = 8; then it swings by {spread[0]:.0f}, {spread[1]:.0f} and {spread[2]:.0f}: "
-       "the larger K, the more restless.")  # fmt: skip
+       f"Slowly for K = 8; then it swings, with standard deviations of {spread[0]:.0f}, "
+       f"{spread[1]:.0f} and {spread[2]:.0f} points: the larger K, the more restless.")  # fmt: skip
 show(draw04.elo_trajectories(paths, best), see)
 
 # %%
@@ -441,7 +441,7 @@ for title, table in TABLES.items():
     panels.append((title, odds, u))
     print(f"{title:22} utilities {np.round(u, 2) + 0.0}, left over "
           f"{np.abs(odds - (u[:, None] - u)).max() + 0.0:.2f}")  # fmt: skip
-see = ("Grey: log odds that were seen, from winner to loser. Red: what the utilities leave over. "
+see = ("Grey: log odds that were seen, from winner to loser. Orange: what utilities leave over. "
        f"Left 0.00; right all utilities are 0.00 and the whole {np.log(2):.2f} = ln 2 runs round.")
 show(draw04.preference_cycle(panels), see)
 

@@ -228,9 +228,9 @@ moved = np.log([1 / 2, 1 / 2])  # (n,)
 assert np.allclose(ppo_clip_grad(moved, old[:, 0], SCORES, 0.2), 0)
 assert np.allclose(ppo_clip_grad(moved, old[:, 0], SCORES, np.inf), [-1, 1 / 3])
 show(draw06.objective_and_ratio(0.2, ([1, 2], [1, 2 / 3]), ("epoch 1", "epoch 2")),
-     "Red: this batch. In epoch 1 both ratios are 1 and the blue curve is steep. In epoch 2 they "
-     "are 2 and 0.67, on the flat parts. Right: for A = -1 the curve goes on falling for ratios "
-     "above 1.2, so a bad token that grew is still pushed back.")  # fmt: skip
+     "Orange: this batch. In epoch 1 both ratios are 1 and the blue curve is steep. In epoch 2 "
+     "they are 2 and 0.67, on the flat parts. Right: for A = -1 the curve goes on falling for "
+     "ratios above 1.2, so a bad token that grew is still pushed back.")  # fmt: skip
 where(step3.ppo_policy_loss)
 
 # %% [markdown]
@@ -309,7 +309,7 @@ def redraw(step, epsilon, beta, rate):
              "path": [softmax(x)[0] for x, _, _ in seen]}  # fmt: skip
     show(draw06.two_token_step(state, TOKENS),
          f"After {step} updates 是 has {100 * softmax(x)[0]:.0f} %; best would be "
-         f"{100 * best(beta)[0]:.0f} %. The red points are the ratios, {ratios[0]:.2f} and "
+         f"{100 * best(beta)[0]:.0f} %. The orange points are the ratios, {ratios[0]:.2f} and "
          f"{ratios[1]:.2f}. Are they on a slope or on a flat part?")  # fmt: skip
 
 redraw(step=4, epsilon=0.2, beta=1.0, rate=1.0)
