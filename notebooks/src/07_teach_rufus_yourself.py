@@ -491,7 +491,7 @@ for name, ranking in zip(("greets", "brief", "both"), three):
 #
 # <details><summary>Answer</summary>
 #
-# **A.** See the red line: it rises while noise averages out, and stays below the other. What all
+# **A.** See the orange line: it rises while noise averages out, and stays below the other. What all
 # have in common does not average out.
 #
 # </details>

@@ -97,8 +97,8 @@ show(draw08.climb(free, summit),
 rows = runs08.gallery(task, free, members[0], 6)
 assert all(row[5] > row[2] + 2 and row[6] < 1 for row in rows)
 show(draw08.gallery(rows, runs08.gloss),
-     f"Grey: the usual true answer. Red: what the policy says after 25 iterations. The reward "
-     f"model prefers each red one, by {min(r[5] - r[2] for r in rows):.1f} or more; no red one is "
+     f"Grey: the usual true answer. Orange: what the policy says after 25 iterations. The reward "
+     f"model prefers each of these, by {min(r[5] - r[2] for r in rows):.1f} or more; not one is "
      f"natural. ~ is a character that makes no word.")  # fmt: skip
 
 # %% [markdown]
