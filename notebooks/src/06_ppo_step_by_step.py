@@ -583,7 +583,7 @@ for name, parts in [("yours", mine)] + runs06.spoiled(mine):
 
 # %% [markdown]
 # **Now in your debugger.** `python -m minirlhf walk --stop 4` stops inside the two-token world, and
-# the [debugger tour](debugger_tour.md) leads through all its stops.
+# the debugger tour (`notebooks/debugger_tour.md`) leads through all its stops.
 #
 # **At scale.** InstructGPT used this algorithm, with a value function that starts from the reward
 # model, as here ([Ouyang et al. 2022](https://arxiv.org/abs/2203.02155), appendix C). The loss is
