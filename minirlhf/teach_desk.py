@@ -1,7 +1,7 @@
 """The person's desk: what can be done with the answers that Rufus gave, one action at a time.
 
-The panel's buttons call it (teach_panel.py); no widget is here.  Every action does one thing to the
-session and says it in a sentence; it raises InputError, and changes nothing, where it makes no
+The panel's buttons call it (teach_widgets.py); no widget is here.  Every action does one thing to
+the session and says it in a sentence; it raises InputError, and changes nothing, where it makes no
 sense.  The session is the truth (teach.py): the desk keeps nothing but a ranking that is half done.
 """
 

@@ -222,7 +222,8 @@ def learn_corrections(params, config, examples, settings, rng):
     order = shuffled_order(len(examples), batch_size, settings.sft_steps, rng)
     adam = init_adam(params)
     for step, rows in enumerate(order):
-        inputs, targets, mask = make_batch([examples[i] for i in rows], response_only=True)
+        batch = [examples[i] for i in rows]
+        inputs, targets, mask = make_batch(batch, response_only=True)  # each (B, T)
         loss, grads = language_model_loss(params, config, inputs, targets, mask)
         if loss < settings.sft_loss:
             break

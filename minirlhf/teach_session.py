@@ -19,7 +19,7 @@ from typing import NamedTuple
 from minirlhf.data import Ranking, read_jsonl, without_separator
 from minirlhf.errors import InputError
 
-FORMAT = "minirlhf session 1"
+FORMAT = "minirlhf session 2"  # 1 was taught by another recipe
 LABELS = ("rank", "best", "unnatural", "correction", "skip")
 KINDS = ("session", "round", *LABELS, "undo", "learn")
 FIELDS = {

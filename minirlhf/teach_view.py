@@ -1,6 +1,6 @@
 """What the notebook's panel shows: HTML and a picture, made from plain values.
 
-No widget is here (teach_panel.py has them).  A text of the model, a person or a file becomes HTML
+No widget is here (teach_widgets.py has them).  A text of the model, a person or a file becomes HTML
 only through `safe`.  The colours of texts and lines are the page's own, so that a dark page stays
 dark; nothing is said by colour alone.
 """

@@ -50,6 +50,7 @@ from minirlhf.teach_together import (
 
 REPO = Path(__file__).parent.parent
 DATA = REPO / "data"
+OLD_SETTINGS = '{"format": "minirlhf session 1", "lang": "zh", "seed": 0, "pretrained": 0}'
 RECORDED = [DATA / lang / "session_simulated.jsonl" for lang in ("en", "zh")]
 TINY = TeachSettings(
     iterations=1, rollout_size=12, ppo_epochs=1, minibatch_size=6, sft_steps=2, reward_steps=4,
@@ -245,6 +246,7 @@ def test_another_persons_session_is_not_gone_on_with(session):
     [
         (0, {"settings": "{}"}, "first record"),
         (0, {"settings": '{"format": 3'}, "first record"),
+        (0, {"settings": OLD_SETTINGS}, "minirlhf session 1"),
         (0, {"kind": "round"}, "cannot stand here"),
         (1, {"number": 7}, "cannot stand here"),
         (1, {"responses": ["a"]}, "as many texts"),
