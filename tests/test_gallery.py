@@ -8,12 +8,12 @@ healthy run's.  "The same": the means differ by less than SAME.
 import inspect
 import json
 import re
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from experiments import check_wrong_arguments, draw_with_the_bundled_font
 
 from minirlhf import pipeline, plots
 from minirlhf.__main__ import main
@@ -361,15 +361,9 @@ def test_a_run_that_was_interrupted_goes_on_and_ends_the_same(tiny, tmp_path):
 
 @pytest.mark.parametrize("lang", LANGS)
 def test_the_picture_has_every_glyph_and_a_caption(lang, tmp_path, monkeypatch):
-    import matplotlib.mathtext  # noqa: F401  old versions warn of pyparsing while importing it
-
-    monkeypatch.setattr(plots, "SYSTEM_FONTS", ())  # the bundled font only
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        warnings.simplefilter("error", RuntimeWarning)
-        figure = pictures.plot_gallery(RESULTS[lang], lang)
-        plots.save_figure(figure, tmp_path / "ablations.png")
-    assert ("simulated" if lang == "en" else "模拟") in figure.get_label()
+    figure = draw_with_the_bundled_font(
+        pictures.plot_gallery, RESULTS[lang], lang, tmp_path, monkeypatch
+    )
     assert len(figure.axes) == len(ABLATIONS)
     titles = [ax.get_title(loc="left") for ax in figure.axes]
     for title, exhibit in zip(titles, EXHIBITS.values(), strict=True):
@@ -389,19 +383,7 @@ def test_the_verb_writes_and_prints_everything(tmp_path, monkeypatch, capsys):
 
 
 def test_wrong_arguments_are_one_clear_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "points.resume.jsonl").write_text("", encoding="utf-8")
-    for arguments, expected in (
-        (("--lang", "xx"), "--lang xx"),
-        (("--seeds", "0"), "--seeds 0: expected 1 or more"),
-        (("--seed", "-1"), "--seed -1"),
-        (("--out", "out"), "--resume"),
-    ):
-        assert main(["ablations", *arguments]) == 2
-        error = capsys.readouterr().err
-        assert expected in error and error.count("\n") == 1
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["out", "points.resume.jsonl"]
+    check_wrong_arguments("ablations", tmp_path, monkeypatch, capsys)
 
 
 def test_out_is_named_after_language_and_seed(tmp_path, monkeypatch):
@@ -414,3 +396,16 @@ def test_out_is_named_after_language_and_seed(tmp_path, monkeypatch):
     assert args.seeds == 3
     commands.prepare(args, commands.ABLATIONS_OUT)
     assert args.out == Path("runs/ablations-zh-7") and args.out.is_dir()
+
+
+@pytest.mark.parametrize("name, lang", (("README.md", "en"), ("README.zh.md", "zh")))
+def test_the_readme_shows_these_numbers(name, lang):
+    text = (REPO / name).read_text(encoding="utf-8")
+    rows = {(row["regime"], row["name"]): row for row in RESULTS[lang]["summary"]}
+    for who in (HEALTHY, *ABLATIONS):
+        usual, bold = rows["usual", who], rows["bold", who]
+        cells = [f"{usual['score']:.2f} ± {usual['score_sd']:.2f}"]
+        for row in (usual, bold):
+            cells.append(f"{row['kl_exact']:.2f} ± {row['kl_exact_sd']:.2f}")
+            cells.append(f"{100 * row['natural']:.0f} ± {100 * row['natural_sd']:.0f} %")
+        assert " | ".join(cells) + " |\n" in text, (who, cells)

@@ -5,16 +5,15 @@ and what README and docstrings say, held by the committed results of both langua
 import itertools
 import json
 import math
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from experiments import check_wrong_arguments, draw_with_the_bundled_font
 from test_ablations import PROMPTS, SETTINGS, tiny_models
 from test_gpt import params_bytes
 
-from minirlhf import plots
 from minirlhf.__main__ import main
 from minirlhf.beyond import commands, overoptimization, pictures, remedies
 from minirlhf.beyond.best_of_n import best_of_n_distribution, best_of_n_kl
@@ -322,19 +321,7 @@ def test_the_verb_writes_and_prints_everything(tmp_path, monkeypatch, capsys):
 
 
 def test_wrong_arguments_are_one_clear_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "points.resume.jsonl").write_text("", encoding="utf-8")
-    for arguments, expected in (
-        (("--lang", "xx"), "--lang xx"),
-        (("--seeds", "0"), "--seeds 0: expected 1 or more"),
-        (("--seed", "-1"), "--seed -1"),
-        (("--out", "out"), "--resume"),
-    ):
-        assert main(["overoptimization", *arguments]) == 2
-        error = capsys.readouterr().err
-        assert expected in error and error.count("\n") == 1
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["out", "points.resume.jsonl"]
+    check_wrong_arguments("overoptimization", tmp_path, monkeypatch, capsys)
 
 
 def test_out_is_named_after_language_and_seed(tmp_path, monkeypatch):
@@ -555,15 +542,9 @@ def test_rows_of_the_committed_results_come_out_again(tmp_path):
 
 @pytest.mark.parametrize("lang", LANGS)
 def test_the_picture_has_every_glyph_and_a_caption(lang, tmp_path, monkeypatch):
-    import matplotlib.mathtext  # noqa: F401  old versions warn of pyparsing while importing it
-
-    monkeypatch.setattr(plots, "SYSTEM_FONTS", ())  # the bundled font only
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        warnings.simplefilter("error", RuntimeWarning)
-        figure = pictures.plot_overoptimization(RESULTS[lang], lang)
-        plots.save_figure(figure, tmp_path / "overoptimization.png")
-    assert ("simulated" if lang == "en" else "模拟") in figure.get_label()
+    figure = draw_with_the_bundled_font(
+        pictures.plot_overoptimization, RESULTS[lang], lang, tmp_path, monkeypatch
+    )
     assert len(figure.axes) == 3 * len(SHARE_OF)
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from experiments import check_wrong_arguments, draw_with_the_bundled_font
 from test_layers import TOLERANCE, loss_errors
 
-from minirlhf import pipeline, plots
+from minirlhf import pipeline
 from minirlhf.__main__ import main
 from minirlhf.beyond import minutes, signals
-from minirlhf.beyond.minutes import WAYS, planned, run_missing, table
+from minirlhf.beyond.minutes import WAYS, planned, run_missing, summarise, table
 from minirlhf.beyond.number_pictures import plot_signals
 from minirlhf.beyond.signals import (
     CROWDS,
@@ -145,14 +146,16 @@ def test_raw_scores_lose_where_people_differ(lang):
         gap = accuracy(lang, crowd, "rankings") - accuracy(lang, crowd, "raw scores")
         assert gap > points, (crowd, gap)
         assert RESULTS[lang]["crowds"][crowd]["exchange"]["raw scores"] > 1.5
+    assert RESULTS[lang]["crowds"]["strict and generous"]["exchange"]["raw scores"] > 5
 
 
 @pytest.mark.parametrize("lang", RESULTS)
 def test_z_scores_mend_lasting_strictness_and_not_moods(lang):
     mended = accuracy(lang, "strict and generous", "z-scores")
     assert mended - accuracy(lang, "strict and generous", "raw scores") > 3
-    moody = accuracy(lang, "moods", "z-scores") - accuracy(lang, "moods", "raw scores")
-    assert moody < 3 and accuracy(lang, "moods", "rankings") - moody > 3
+    moody = accuracy(lang, "moods", "z-scores")
+    assert moody - accuracy(lang, "moods", "raw scores") < 3
+    assert accuracy(lang, "moods", "rankings") - moody > 3
 
 
 @pytest.mark.parametrize("lang", RESULTS)
@@ -180,6 +183,9 @@ def test_flawless_demonstrations_beat_rankings_here(lang):
     ways, start = RESULTS[lang]["ways"], RESULTS[lang]["pretrained"]["natural_held_out"]
     natural = {way: [row["natural_held_out"][0] for row in ways[way]] for way in WAYS}
     assert natural["demonstrations"][0] > natural["rankings"][0] + 0.2
+    for others in zip(natural["rankings"], natural["half and half"]):
+        assert min(natural["demonstrations"]) > max(others)
+    assert natural["half and half"][0] < start  # README: 6 minutes of labels are too few
     assert min(natural["demonstrations"]) > start + 0.3
     assert natural["rankings"][LAST] > start + 0.2
 
@@ -190,6 +196,8 @@ def test_truth_is_lost_most_where_sound_alone_is_judged(lang):
     before = RESULTS[lang]["pretrained"]["true"]
     assert true["rankings"] < before - 0.05
     assert true["demonstrations"] > true["rankings"]
+    for way in WAYS:  # README: all three lose truth
+        assert max(row["true"][0] for row in RESULTS[lang]["ways"][way]) < before
 
 
 @pytest.mark.parametrize("lang", RESULTS)
@@ -197,6 +205,8 @@ def test_every_trial_is_there(lang):
     rows = RESULTS[lang]["rows"]
     assert {minutes.key_of(row) for row in rows} == set(planned(RESULTS[lang]["trials"]))
     assert RESULTS[lang]["trials"] == 5
+    known = summarise(rows, SignalSettings(), RESULTS[lang]["pretrained"])
+    assert {name: RESULTS[lang][name] for name in known} == known
 
 
 # ---- a tiny run -----------------------------------------------------------------------------
@@ -233,12 +243,13 @@ def test_another_runs_points_are_not_taken(tmp_path):
 
 
 @pytest.mark.parametrize("lang", RESULTS)
-def test_the_picture(lang, tmp_path):
-    import warnings
+def test_the_picture_has_every_glyph_and_a_caption(lang, tmp_path, monkeypatch):
+    figure = draw_with_the_bundled_font(plot_signals, RESULTS[lang], lang, tmp_path, monkeypatch)
+    assert len(figure.axes) == 6
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        plots.save_figure(plot_signals(RESULTS[lang], lang), tmp_path / "picture.png")
+
+def test_wrong_arguments_are_one_clear_line(tmp_path, monkeypatch, capsys):
+    check_wrong_arguments("signals", tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("name", ("README.md", "README.zh.md"))

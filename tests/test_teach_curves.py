@@ -6,12 +6,12 @@ Where the aim was missed, a test says so too.
 
 import importlib.util
 import json
-import warnings
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from experiments import draw_with_the_bundled_font
 
 from minirlhf import plots
 from minirlhf.teach_learn import TeachSettings
@@ -240,14 +240,9 @@ def test_the_table_has_medians_and_spread():
 
 @pytest.mark.parametrize("lang", LANGS)
 def test_the_picture_has_every_glyph_and_a_caption(lang, tmp_path, monkeypatch):
-    import matplotlib.mathtext  # noqa: F401  old versions warn of pyparsing while importing it
-
-    monkeypatch.setattr(plots, "SYSTEM_FONTS", ())  # the bundled font only
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        warnings.simplefilter("error", RuntimeWarning)
-        figure = curves.plot_curves(RESULTS[lang], lang)
-        plots.save_figure(figure, tmp_path / "teach_curves.png")
+    figure = draw_with_the_bundled_font(
+        curves.plot_curves, RESULTS[lang], lang, tmp_path, monkeypatch
+    )
     caption = figure.get_label()
     assert ("SIMULATED" if lang == "en" else "模拟") in caption
     for number in (0, 20, 60):
@@ -260,5 +255,11 @@ def test_the_readme_shows_these_numbers():
     text = (REPO / "README.md").read_text(encoding="utf-8").splitlines()
     shown = [line for line in text if line.startswith(("| en: ", "| zh: "))]
     assert len(shown) == 12 and set(shown) <= set(known)
+    starts = [middle(lang, "both", 0, f"natural_{split}") for lang in LANGS
+              for split in ("train", "held_out")]  # fmt: skip
+    true = [middle(lang, "both", 0, "true") for lang in LANGS]
+    before = "Before: {:.0f} to {:.0f} % natural, {:.0f} to {:.0f} % of these true."
+    sentence = before.format(*(100 * f(v) for v in (starts, true) for f in (min, max)))
+    assert sentence in "\n".join(text)
     for taste in ("greets", "brief", "pirate"):
         assert next(line for line in known if line.startswith(f"| {taste} |")) in text

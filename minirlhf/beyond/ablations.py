@@ -33,15 +33,14 @@ from dataclasses import replace
 import numpy as np
 
 from minirlhf.adam import adam_step, clip_gradient, init_adam, learning_rate
-from minirlhf.beyond.frontier import fresh, make_task
+from minirlhf.beyond.frontier import fresh, make_task, read_points
 from minirlhf.beyond.policy_gradient import (
     k3_loss,
     policy_backward,
     policy_forward,
     token_weights,
 )
-from minirlhf.data import read_jsonl, read_prompts, write_jsonl, write_text
-from minirlhf.errors import InputError
+from minirlhf.data import read_prompts, write_jsonl, write_text
 from minirlhf.gpt import init_params, with_scalar_head
 from minirlhf.pipeline import PPO, GoldWatch, data_folder, encode_prompts
 from minirlhf.step3_ppo import (
@@ -294,9 +293,7 @@ def run_missing(task, trials, settings, about, path, progress=iter):
 
     about: dict, written into every row.  Raises InputError if the file holds another run's.
     """
-    done = [row for _, row in read_jsonl(path, {"name": str})] if path.exists() else []
-    if any({key: row.get(key) for key in about} != about for row in done):
-        raise InputError(f"{path}: holds points of another run; --fresh throws them away")
+    done = read_points(path, about)
     known = {(row["regime"], row["name"], row["trial"]) for row in done}
     wanted = []
     for trial in range(trials):

@@ -181,15 +181,26 @@ def run_point(task, method, price, trial, settings, seed):
     return row | {"kl_per_prompt": [outcome.kl for outcome in outcomes]}
 
 
+def read_points(path, about):
+    """The points that an interrupted run has kept -> list of dicts, empty if there is no file.
+
+    about: {"lang", "seed", ..}, which stands in every point.  Raises InputError if the file holds
+    another run's.
+    """
+    if not path.exists():
+        return []
+    done = [row for _, row in read_jsonl(path, {"lang": str, "seed": int})]
+    if any({name: row.get(name) for name in about} != about for row in done):
+        raise InputError(f"{path}: holds points of another run; --fresh throws them away")
+    return done
+
+
 def run_points(task, settings, about, path, progress=iter):
     """Run the points that are not in the file yet, keeping each at once -> list of dicts.
 
-    about: {"lang", "seed", "answers"}, written into every point.  Raises InputError if the file
-    holds points of another run.
+    about: {"lang", "seed", "answers"}, written into every point.  Raises InputError: read_points.
     """
-    done = [row for _, row in read_jsonl(path, {"method": str})] if path.exists() else []
-    if any({name: row.get(name) for name in about} != about for row in done):
-        raise InputError(f"{path}: holds points of another run; --fresh throws them away")
+    done = read_points(path, about)
     known = {(row["method"], row["price"], row["trial"]) for row in done}
     wanted = []
     for trial in range(settings.seeds):

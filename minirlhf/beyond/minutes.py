@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minirlhf.beyond.frontier import read_points
 from minirlhf.beyond.signals import (
     CROWDS,
     KINDS,
@@ -31,16 +32,15 @@ from minirlhf.beyond.signals import (
     set_seconds,
     train_on,
 )
+from minirlhf.beyond.stations import mean_and_sd, rounded
 from minirlhf.checkpoint import Model, load_model
 from minirlhf.data import (
     encode_example,
     read_demonstrations,
-    read_jsonl,
     read_prompts,
     write_jsonl,
     write_text,
 )
-from minirlhf.errors import InputError
 from minirlhf.pipeline import (
     DEMONSTRATIONS,
     LANGUAGE_MODEL,
@@ -187,9 +187,7 @@ def run_missing(task, settings, ppo, trials, about, path, progress=iter):
 
     about: {"lang", "seed"}.  Raises InputError if the file holds another run's.
     """
-    done = [row for _, row in read_jsonl(path, {"experiment": str})] if path.exists() else []
-    if any({name: row.get(name) for name in about} != about for row in done):
-        raise InputError(f"{path}: holds points of another run; --fresh throws them away")
+    done = read_points(path, about)
     known = {key_of(row) for row in done}
     wanted = planned(trials)
     for experiment, name, minutes, trial in progress([key for key in wanted if key not in known]):
@@ -202,17 +200,12 @@ def run_missing(task, settings, ppo, trials, about, path, progress=iter):
     return [row for row in done if key_of(row) in wanted]
 
 
-def mean_and_sd(values):
-    """list of numbers -> [mean, standard deviation] over trials."""
-    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    return [round(float(np.mean(values)), 4), round(deviation, 4)]
-
-
 def summarise(rows, settings, start):
-    """list of rows -> {"crowds": {crowd: {kind: pairs, "exchange": {kind: pair}}}, "ways"}.
+    """list of rows -> {"crowds", "ways", "pretrained": start}, with floats of four digits.
 
-    A pair is [mean, standard deviation] over trials.  exchange: see exchange_rate.
-    start: figures of the pretrained model.
+    crowds: {crowd: {kind: a pair for each number of sets, "exchange": {kind: exchange_rate},
+    "at_minutes": {kind: accuracy for the minutes that scoring all sets takes}}}; ways: {way: a dict
+    of pairs for each number of minutes}.  A pair is [mean, standard deviation] over trials.
     """
     crowds = {}
     for crowd in CROWDS:
@@ -222,15 +215,13 @@ def summarise(rows, settings, start):
             table = np.array([accuracy[kind] for accuracy in group])  # (trials, N)
             crowds[crowd][kind] = [mean_and_sd(list(column)) for column in table.T]
         means = {kind: [pair[0] for pair in crowds[crowd][kind]] for kind in KINDS}
-        same = {}
-        for kind in KINDS[:3]:
-            rate = exchange_rate(settings.sets, means[kind], means["rankings"])
-            same[kind] = round(rate, 3)
-        crowds[crowd]["exchange"] = same
+        crowds[crowd]["exchange"] = {
+            kind: exchange_rate(settings.sets, means[kind], means["rankings"])
+            for kind in KINDS[:3]
+        }  # fmt: skip
         longest = max(settings.sets) * set_seconds("raw scores", settings) / 60
         crowds[crowd]["at_minutes"] = {
-            kind: round(at_minutes(
-                longest, settings.sets, means[kind], set_seconds(kind, settings)), 4)
+            kind: at_minutes(longest, settings.sets, means[kind], set_seconds(kind, settings))
             for kind in KINDS
         }  # fmt: skip
     ways = {}
@@ -241,7 +232,7 @@ def summarise(rows, settings, start):
             figures = ("natural_train", "natural_held_out", "true")
             pairs = {name: mean_and_sd([row[name] for row in group]) for name in figures}
             ways[way].append({"minutes": minutes, **pairs})
-    return {"crowds": crowds, "ways": ways, "pretrained": start}
+    return rounded({"crowds": crowds, "ways": ways, "pretrained": start})
 
 
 def run_signals(lang, seed, out, trials, world, make_annotators, settings=SignalSettings(),

@@ -6,7 +6,6 @@ from minirlhf.beyond.signals import KINDS
 from minirlhf.plots import (
     BLUE,
     GREEN,
-    GREY,
     INK,
     ORANGE,
     PURPLE,
@@ -94,16 +93,21 @@ def plot_estimators(results, lang="en"):
     trials = len(results["trials"])
     caption = say(
         lang,
-        f"Policies that PPO without a KL price has led away from the reference; {trials} trials, "
-        "bars of one standard deviation. Top: mean of an estimator minus the exact KL, as a share "
+        "Policies that PPO without a KL price has led away from the reference, by a reward model "
+        f"from 50 rankings by simulated annotators; {trials} trials, bars of one standard "
+        "deviation. Top: mean of an estimator minus the exact KL, as a share "
         "of it, and the spread of a single answer. Look for: k2's bias grows with the distance, "
         "those of k1 and k3 stay near 0; close to the reference k1 spreads most. Bottom left: does "
         "the expected gradient point where grad KL(π, ref) points (1), or nowhere near (0)? Bottom "
-        "right: each use alone, followed for 40 steps. Those that mean the KL lead back.",
-        f"没有 KL 代价的 PPO 把策略带离参考模型；{trials} 次训练，竖线是一个标准差。上：估计值的均值"
-        "减去精确 KL（占它的比例），和单个回答的分散程度。请看：越远，k2 的偏差越大，k1 和 k3 仍近于 0；"
-        "离参考模型近时，k1 最分散。左下：期望梯度是否指向 KL(π, ref) 的梯度（1），还是完全不（0）。"
-        "右下：单独用每一种走 40 步。真正表示 KL 的会走回去。",
+        "right: each use alone, followed for 40 steps. In the loss all but k1 lead back; in the "
+        "reward k1 does, k2 and k3 stop halfway.",
+        "奖励模型来自模拟标注者的 50 个排序，没有 KL 代价的 PPO 把策略带离参考模型；"
+        f"{trials} 次训练，竖线是一个标准差。上：估计值的均值"
+        "减去精确 KL（占它的比例），和单个回答的分散程度。请看：越远，k2 的偏差越大，"
+        "k1 和 k3 仍近于 0；离参考模型近时，k1 最分散。"
+        "左下：期望梯度是否指向 KL(π, ref) 的梯度（1），还是完全不（0）。"
+        "右下：单独用每一种走 40 步。"
+        "在损失中，除了 k1 都会走回去；在奖励中 k1 会，k2 和 k3 停在半路。",
     )
     title = say(lang, "Three estimators of one KL", "同一个 KL 的三种估计")
     with style():
@@ -182,12 +186,13 @@ def plot_signals(results, lang="en"):
         f"SIMULATED annotators, {trials} trials, bars of one standard deviation. Five panels: % of "
         "pairs on held-out questions that a reward model orders as the gold judge does. Look for: "
         f"with strict and generous people raw scores reach {raw:.0f} % at {longest} sets, rankings "
-        f"{best:.0f} %; where all are alike the lines come close, and a score is quicker given "
-        "than a ranking. Last panel: % of natural answers to held-out questions for the same "
-        "minutes; thin, with crosses: of the natural answers to training questions, % true.",
+        f"{best:.0f} %; where all are alike the lines come close. Last panel: % of natural answers "
+        "to held-out questions for the same assumed minutes; thin, with crosses: of the natural "
+        "answers to training questions, % true.",
         f"模拟标注者，{trials} 次试验，竖线是一个标准差。五个图：留出问题上奖励模型与真实评判"
-        f"次序相同的百分比。请看：有严有宽时，{longest} 组原始评分到 {raw:.0f} %，排序到 {best:.0f} %；"
-        "大家一样时几条线会合，而评分比排序快。最后一图：同样的分钟数后留出问题上自然回答的百分比；"
+        f"次序相同的百分比。请看：有严有宽时，{longest} 组原始评分到 {raw:.0f} %，"
+        f"排序到 {best:.0f} %；"
+        "大家一样时几条线靠近。最后一图：同样的分钟数后留出问题上自然回答的百分比；"
         "细线带叉：训练问题的自然回答中真实的百分比。",
     )
     title = say(lang, "Score or rank, show or judge?", "评分还是排序，示范还是评判？")

@@ -32,6 +32,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minirlhf.beyond.frontier import read_points
 from minirlhf.beyond.goodhart import (
     BEST,
     BIASED,
@@ -52,11 +53,9 @@ from minirlhf.beyond.remedies import disagreement, ensemble_minimum, judge_score
 from minirlhf.checkpoint import Model, load_model
 from minirlhf.data import (
     read_demonstrations,
-    read_jsonl,
     write_jsonl,
     write_text,
 )
-from minirlhf.errors import InputError
 from minirlhf.gpt import with_scalar_head
 from minirlhf.pipeline import (
     ANSWERS,
@@ -249,9 +248,7 @@ def run_rows(task, settings, trials, about, path, progress=iter):
 
     about: dict, written into every row.  Raises InputError if the file holds another run's.
     """
-    done = [row for _, row in read_jsonl(path, {"method": str})] if path.exists() else []
-    if any({key: row.get(key) for key in about} != about for row in done):
-        raise InputError(f"{path}: holds points of another run; --fresh throws them away")
+    done = read_points(path, about)
     wanted = wanted_rows(settings, trials)
     known = {(row["labels"], row["trial"], row["method"], row["price"]) for row in done}
     group = None

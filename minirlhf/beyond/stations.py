@@ -26,19 +26,17 @@ from minirlhf.beyond.estimators import (
     measure_directions,
     measure_values,
 )
-from minirlhf.beyond.frontier import QUESTIONS
+from minirlhf.beyond.frontier import QUESTIONS, read_points
 from minirlhf.beyond.overoptimization import HARD, train_judge
 from minirlhf.beyond.remedies import practise
 from minirlhf.checkpoint import load_model
 from minirlhf.data import (
     read_demonstrations,
-    read_jsonl,
     read_prompts,
     read_rankings,
     write_jsonl,
     write_text,
 )
-from minirlhf.errors import InputError
 from minirlhf.pipeline import DEMONSTRATIONS, LANGUAGE_MODEL, data_folder, encode_prompts, run_sft
 from minirlhf.step3_ppo import PPOModels
 
@@ -76,9 +74,7 @@ def run_trials(task, settings, trials, about, path, progress=iter):
     about: {"lang", "seed"}, written into every trial.  Raises InputError if the file holds
     another run's.
     """
-    done = [row for _, row in read_jsonl(path, {"trial": int})] if path.exists() else []
-    if any({key: row.get(key) for key in about} != about for row in done):
-        raise InputError(f"{path}: holds points of another run; --fresh throws them away")
+    done = read_points(path, about)
     known = {row["trial"] for row in done}
     for trial in progress([trial for trial in range(trials) if trial not in known]):
         started = time.process_time()
