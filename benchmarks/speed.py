@@ -330,7 +330,7 @@ def main():
         print(table_row(results["tasks"][task]), flush=True)
 
     print("\nseconds from starting Python to the end of the import, median")
-    for module in ["numpy", "minirlhf.pipeline"] + (["torch"] if torch else []):
+    for module in ["numpy", "minirlhf.rufus.pipeline"] + (["torch"] if torch else []):
         results["start_up_s"][module] = start_up(f"import {module}")
         print(f"{module:32} {results['start_up_s'][module]:8.2f}")
     if args.out:

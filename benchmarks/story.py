@@ -26,9 +26,8 @@ import numpy as np
 from minirlhf import plots
 from minirlhf.checkpoint import load_model
 from minirlhf.data import read_jsonl, read_rankings, write_text
-from minirlhf.demo import all_rounds, run_demo
-from minirlhf.human import World
-from minirlhf.pipeline import (
+from minirlhf.rufus.demo import all_rounds, run_demo
+from minirlhf.rufus.pipeline import (
     LANGUAGE_MODEL,
     PPO,
     REWARD_MODEL,
@@ -36,6 +35,7 @@ from minirlhf.pipeline import (
     run_ppo,
     run_reward,
 )
+from minirlhf.rufus.world import World
 
 FEW = 50  # rankings of the weak reward model
 

@@ -29,10 +29,9 @@ import numpy as np
 
 from minirlhf import plots
 from minirlhf.data import write_text
-from minirlhf.pipeline import ask
 from minirlhf.plots import say
-from minirlhf.teach import open_session
-from minirlhf.teach_learn import (
+from minirlhf.rufus.pipeline import ask
+from minirlhf.teach.learning import (
     TeachSettings,
     first_settings,
     first_state,
@@ -40,8 +39,9 @@ from minirlhf.teach_learn import (
     load_setup,
     model_of,
 )
-from minirlhf.teach_people import TASTES, judge, make_person, pleases
-from minirlhf.teach_session import make_row
+from minirlhf.teach.records import make_row
+from minirlhf.teach.session import open_session
+from minirlhf.teach.simulated import TASTES, judge, make_person, pleases
 
 HERE = Path(__file__).parent
 PICTURES = HERE.parent / ".github/pictures"

@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run without i
 
 from minirlhf.data import SEPARATOR, render, write_jsonl, write_text  # noqa: E402
 from minirlhf.errors import InputError  # noqa: E402
-from minirlhf.human import World, fill  # noqa: E402
-from minirlhf.pipeline import data_folder  # noqa: E402
+from minirlhf.rufus.pipeline import data_folder  # noqa: E402
+from minirlhf.rufus.world import World, fill  # noqa: E402
 
 
 def pick(items, rng):

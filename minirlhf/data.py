@@ -25,6 +25,9 @@ import numpy as np
 from minirlhf.errors import InputError
 from minirlhf.tokenizer import BOS, EOS, PAD
 
+# The bundled data: beside the package in a checkout, inside it where it was installed as a wheel.
+INSTALLED = Path(__file__).parent / "bundled_data"
+DATA = INSTALLED if INSTALLED.is_dir() else Path(__file__).parent.parent / "data"
 SEPARATOR = "\n"  # between prompt and response; the only place that decides it
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-FONT_FILE = Path(__file__).resolve().parent.parent / "data" / "fonts" / "minirlhf-cjk.otf"
+from minirlhf.data import DATA
+
+FONT_FILE = DATA / "fonts" / "minirlhf-cjk.otf"
 FONT_FAMILY = "minirlhf CJK"
 # Installed Chinese fonts, for characters outside the subset (macOS, Windows, Linux names).
 SYSTEM_FONTS = ("Noto Sans CJK SC", "Source Han Sans SC", "PingFang SC", "Hiragino Sans GB",

@@ -104,7 +104,7 @@ def nbgrader_fields(name, solution, grade, points=0):
 
 def nbgrader(code):
     """Code of a cell -> {"nbgrader": ...} for a cell to be filled in or one that checks it."""
-    from minirlhf.classroom.registry import find
+    from minirlhf.course.registry import find
 
     checked = CHECKS.search(code)
     if checked:
@@ -233,7 +233,7 @@ MEASURES = ("lesson", "words", "pictures", "words/picture", "exercises", "words/
 
 def measure(source):
     """Path of a source -> its committed lesson's figures, in the order of MEASURES, as texts."""
-    from minirlhf.classroom.registry import exercises
+    from minirlhf.course.registry import exercises
 
     path = target(source, solutions=False)
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
@@ -278,7 +278,7 @@ def main(words=None):
     )
     args = parser.parse_args(words)
     if args.verb == "grade":
-        from minirlhf.classroom.grading import grade_class
+        from minirlhf.course.grading import grade_class
 
         return grade_class(args.submissions, args.out, args.seconds, args.same_cases)
     unknown = set(args.lessons) - {path.name[:2] for path in sources()}

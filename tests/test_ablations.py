@@ -8,8 +8,8 @@ import pytest
 from test_gpt import params_bytes
 from test_layers import TOLERANCE, loss_errors
 
-from minirlhf.beyond import ablations
-from minirlhf.beyond.ablations import (
+from minirlhf.experiments.ablations import run as ablations
+from minirlhf.experiments.ablations.run import (
     ABLATIONS,
     HEALTHY,
     OTHER_LOSS,

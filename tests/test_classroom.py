@@ -18,11 +18,11 @@ import course
 import numpy as np
 import pytest
 
-from minirlhf.classroom import check, grading, hint, solution
-from minirlhf.classroom.compare import as_numbers, close, finite, run_case, same
-from minirlhf.classroom.engine import HINTS_GIVEN, TRIES, judge, judge_choice
-from minirlhf.classroom.exercise import Choice, Exercise, Mistake
-from minirlhf.classroom.registry import exercises, find, lessons
+from minirlhf.course import check, grading, hint, solution
+from minirlhf.course.compare import as_numbers, close, finite, run_case, same
+from minirlhf.course.engine import HINTS_GIVEN, TRIES, judge, judge_choice
+from minirlhf.course.exercise import Choice, Exercise, Mistake
+from minirlhf.course.registry import exercises, find, lessons
 
 ALL = exercises()
 FUNCTIONS = [exercise for exercise in ALL if isinstance(exercise, Exercise)]
@@ -307,7 +307,7 @@ def test_results_are_compared_strictly():
 
 def test_check_gives_back_what_works(capsys, monkeypatch):
     exercise = FUNCTIONS[0]
-    monkeypatch.setattr(sys.modules["minirlhf.classroom.notebook"], "find_function", only_toy)
+    monkeypatch.setattr(sys.modules["minirlhf.course.notebook"], "find_function", only_toy)
     assert check(double) is double
     assert check(tripled) is double
     printed = capsys.readouterr().out.split("\n")
@@ -345,8 +345,8 @@ def test_hints_are_pulled_and_the_solution_opens_after_three_tries(capsys):
 
 def test_the_classroom_needs_no_jupyter():
     code = (
-        "import sys, minirlhf.classroom, minirlhf.classroom.grading; "
-        "from minirlhf.classroom.registry import exercises; exercises(); "
+        "import sys, minirlhf.course, minirlhf.course.grading; "
+        "from minirlhf.course.registry import exercises; exercises(); "
         "print({'IPython', 'ipywidgets', 'nbformat', 'matplotlib'} & set(sys.modules))"
     )
     done = subprocess.run(

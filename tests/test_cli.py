@@ -33,7 +33,7 @@ TINY_PPO = ["--set", "rollout_size=6", "--set", "minibatch_size=4", "--set", "pp
 # the same command line, with less pretraining where a verb has no option for it
 LESS = """
 import dataclasses, sys
-from minirlhf import pipeline
+from minirlhf.rufus import pipeline
 pipeline.PRETRAIN = dataclasses.replace(pipeline.PRETRAIN, steps=60, save_every=10)
 from minirlhf.__main__ import main
 sys.exit(main())

@@ -10,8 +10,12 @@ import pytest
 from experiments import check_wrong_arguments, draw_with_the_bundled_font
 
 from minirlhf.__main__ import main
-from minirlhf.beyond import estimators, stations
-from minirlhf.beyond.estimators import (
+from minirlhf.beyond.policy_gradient import policy_forward
+from minirlhf.data import Example
+from minirlhf.errors import InputError
+from minirlhf.experiments.kl_estimators import estimators
+from minirlhf.experiments.kl_estimators import run as stations
+from minirlhf.experiments.kl_estimators.estimators import (
     KINDS,
     USES,
     EstimatorSettings,
@@ -27,11 +31,8 @@ from minirlhf.beyond.estimators import (
     values_of,
     with_reference,
 )
-from minirlhf.beyond.number_pictures import plot_estimators
-from minirlhf.beyond.policy_gradient import policy_forward
-from minirlhf.beyond.stations import run_estimators, table
-from minirlhf.data import Example
-from minirlhf.errors import InputError
+from minirlhf.experiments.kl_estimators.figure import plot_estimators
+from minirlhf.experiments.kl_estimators.run import run_estimators, table
 from minirlhf.gpt import GPTConfig, init_params, with_scalar_head
 from minirlhf.gradcheck import numerical_gradient
 from minirlhf.step3_ppo import PPOModels

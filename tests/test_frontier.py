@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from experiments import draw_with_the_bundled_font
 
-from minirlhf.beyond import commands, pictures
-from minirlhf.beyond.frontier import (
+from minirlhf.cli import experiments as commands
+from minirlhf.errors import InputError
+from minirlhf.experiments.frontier import figure as pictures
+from minirlhf.experiments.frontier.run import (
     METHODS,
     FrontierSettings,
     make_task,
@@ -22,7 +24,6 @@ from minirlhf.beyond.frontier import (
     settings_of,
     table,
 )
-from minirlhf.errors import InputError
 
 REPO = Path(__file__).parent.parent
 LANGS = ("en", "zh")

@@ -15,10 +15,13 @@ import numpy as np
 import pytest
 from experiments import check_wrong_arguments, draw_with_the_bundled_font
 
-from minirlhf import pipeline, plots
+from minirlhf import plots
 from minirlhf.__main__ import main
-from minirlhf.beyond import commands, pictures
-from minirlhf.beyond.ablations import (
+from minirlhf.beyond.policy_gradient import k3_loss
+from minirlhf.cli import experiments as commands
+from minirlhf.data import read_demonstrations, read_prompts
+from minirlhf.errors import InputError
+from minirlhf.experiments.ablations.run import (
     ABLATIONS,
     HEALTHY,
     REGIMES,
@@ -29,13 +32,12 @@ from minirlhf.beyond.ablations import (
     run_one,
     summarise,
 )
-from minirlhf.beyond.frontier import make_task
-from minirlhf.beyond.gallery import EXHIBITS, NOTHING, PANELS, sentences, table
-from minirlhf.beyond.policy_gradient import k3_loss
-from minirlhf.data import read_demonstrations, read_prompts
-from minirlhf.errors import InputError
-from minirlhf.human import World
-from minirlhf.pipeline import PPO, GoldWatch, data_folder, encode_prompts
+from minirlhf.experiments.ablations.words import EXHIBITS, NOTHING, PANELS, sentences, table
+from minirlhf.experiments.frontier import figure as pictures
+from minirlhf.experiments.frontier.run import make_task
+from minirlhf.rufus import pipeline
+from minirlhf.rufus.pipeline import PPO, GoldWatch, data_folder, encode_prompts
+from minirlhf.rufus.world import World
 
 REPO = Path(__file__).parent.parent
 LANGS = ("en", "zh")

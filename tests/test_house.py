@@ -148,7 +148,7 @@ def test_the_classroom_imports_one_way_and_nothing_below_imports_it():
                     wrong.append(f"classroom/{name}.py:{node.lineno}: imports {target}")
     for name, tree in TREES.items():
         for node, module, _ in imports(tree):
-            if module.startswith("minirlhf.classroom") and name not in IN_A_NOTEBOOK:
+            if module.startswith("minirlhf.course") and name not in IN_A_NOTEBOOK:
                 wrong.append(found(name, node, module))
     assert not wrong
 
@@ -267,7 +267,7 @@ def test_the_simulated_people_are_imported_only_where_they_rank_and_measure():
     wrong = []
     for name, tree in TREES.items():
         for node, module, _ in imports(tree):
-            if module.startswith("minirlhf.human") and name not in KNOWS_PEOPLE:
+            if module.startswith("minirlhf.rufus.world") and name not in KNOWS_PEOPLE:
                 wrong.append(found(name, node, "imports human"))
     assert not wrong
 

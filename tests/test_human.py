@@ -10,10 +10,10 @@ import time
 import numpy as np
 import pytest
 
-from minirlhf import human
 from minirlhf.data import read_corpus, read_demonstrations, read_jsonl, read_prompts, render
 from minirlhf.errors import InputError
-from minirlhf.human import DATA, Annotator, World, edit_tables, make_annotators
+from minirlhf.rufus import world as human
+from minirlhf.rufus.world import DATA, Annotator, World, edit_tables, make_annotators
 
 LANGS = ("en", "zh")
 WORLDS = {lang: World.load(lang) for lang in LANGS}

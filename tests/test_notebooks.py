@@ -20,8 +20,8 @@ import time
 import course
 import pytest
 
-from minirlhf.classroom.explain import where_text
-from minirlhf.classroom.registry import exercises, lessons
+from minirlhf.course.explain import where_text
+from minirlhf.course.registry import exercises, lessons
 
 BOTH = [(name, solved) for name in course.NAMES for solved in (False, True)]
 SECONDS = 45  # on 2 cores, a lesson
@@ -218,13 +218,13 @@ def test_right_answers_are_spread():
 def test_every_term_is_defined_before_it_is_used():
     defined, patterns = set(), {}
     for name in course.NAMES:
-        module = importlib.import_module(f"minirlhf.classroom.lesson{name[:2]}")
+        module = importlib.import_module(f"minirlhf.course.lesson{name[:2]}.exercises")
         for term, pattern in module.TERMS.items():
             assert term not in patterns, f"{term}: defined twice"
             patterns[term] = re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE)
     wrong = []
     for name in course.NAMES:
-        module = importlib.import_module(f"minirlhf.classroom.lesson{name[:2]}")
+        module = importlib.import_module(f"minirlhf.course.lesson{name[:2]}.exercises")
         seen_box = False
         for text in course.cells_of(course.load(name), "markdown"):
             if text.startswith("**Terms**"):

@@ -15,10 +15,32 @@ from test_ablations import PROMPTS, SETTINGS, tiny_models
 from test_gpt import params_bytes
 
 from minirlhf.__main__ import main
-from minirlhf.beyond import commands, overoptimization, pictures, remedies
 from minirlhf.beyond.best_of_n import best_of_n_distribution, best_of_n_kl
-from minirlhf.beyond.gao import fit_best_of_n, fit_rl, gain_at, peak
-from minirlhf.beyond.goodhart import (
+from minirlhf.cli import experiments as commands
+from minirlhf.errors import InputError
+from minirlhf.experiments.frontier import figure as pictures
+from minirlhf.experiments.overoptimization import ensemble as remedies
+from minirlhf.experiments.overoptimization import run as overoptimization
+from minirlhf.experiments.overoptimization.best_of_n_pool import best_of_n_points, score_pool
+from minirlhf.experiments.overoptimization.curves import fit_best_of_n, fit_rl, gain_at, peak
+from minirlhf.experiments.overoptimization.ensemble import (
+    Stop,
+    disagreement,
+    ensemble_minimum,
+    judge_scores,
+    practise,
+    stop_above,
+    stop_at_peak,
+)
+from minirlhf.experiments.overoptimization.run import (
+    OverSettings,
+    collect_rankings,
+    make_task,
+    run_overoptimization,
+    run_rows,
+    train_judge,
+)
+from minirlhf.experiments.overoptimization.words import (
     BEST,
     BIASED,
     MINIMUM,
@@ -35,27 +57,8 @@ from minirlhf.beyond.goodhart import (
     stop_by,
     table,
 )
-from minirlhf.beyond.overoptimization import (
-    OverSettings,
-    collect_rankings,
-    make_task,
-    run_overoptimization,
-    run_rows,
-    train_judge,
-)
-from minirlhf.beyond.pool import best_of_n_points, score_pool
-from minirlhf.beyond.remedies import (
-    Stop,
-    disagreement,
-    ensemble_minimum,
-    judge_scores,
-    practise,
-    stop_above,
-    stop_at_peak,
-)
-from minirlhf.errors import InputError
 from minirlhf.gpt import with_scalar_head
-from minirlhf.human import World, length_lover, make_annotators
+from minirlhf.rufus.world import World, length_lover, make_annotators
 from minirlhf.step3_ppo import make_rollout, train_ppo
 
 REPO = Path(__file__).parent.parent

@@ -10,12 +10,13 @@ import pytest
 from experiments import check_wrong_arguments, draw_with_the_bundled_font
 from test_layers import TOLERANCE, loss_errors
 
-from minirlhf import pipeline
 from minirlhf.__main__ import main
-from minirlhf.beyond import minutes, signals
-from minirlhf.beyond.minutes import WAYS, planned, run_missing, summarise, table
-from minirlhf.beyond.number_pictures import plot_signals
-from minirlhf.beyond.signals import (
+from minirlhf.errors import InputError
+from minirlhf.experiments.kl_estimators.figure import plot_signals
+from minirlhf.experiments.labels import run as minutes
+from minirlhf.experiments.labels import scores_or_rankings as signals
+from minirlhf.experiments.labels.run import WAYS, planned, run_missing, summarise, table
+from minirlhf.experiments.labels.scores_or_rankings import (
     CROWDS,
     KINDS,
     GradedSet,
@@ -31,11 +32,11 @@ from minirlhf.beyond.signals import (
     score_loss,
     set_seconds,
 )
-from minirlhf.errors import InputError
 from minirlhf.gpt import GPTConfig, init_params
 from minirlhf.gradcheck import numerical_gradient
-from minirlhf.human import World, make_annotators
-from minirlhf.pipeline import PPO
+from minirlhf.rufus import pipeline
+from minirlhf.rufus.pipeline import PPO
+from minirlhf.rufus.world import World, make_annotators
 
 REPO = Path(__file__).parent.parent
 RESULTS = {

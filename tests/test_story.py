@@ -15,9 +15,8 @@ import pytest
 
 from minirlhf.checkpoint import load_model
 from minirlhf.data import read_jsonl, read_rankings
-from minirlhf.demo import run_demo
-from minirlhf.human import World
-from minirlhf.pipeline import (
+from minirlhf.rufus.demo import run_demo
+from minirlhf.rufus.pipeline import (
     LANGUAGE_MODEL,
     PPO,
     PRETRAIN,
@@ -27,6 +26,7 @@ from minirlhf.pipeline import (
     judge_answers,
     stage_rng,
 )
+from minirlhf.rufus.world import World
 
 REPO = Path(__file__).parent.parent
 SHORT = {

@@ -23,13 +23,16 @@ import pytest
 from minirlhf.checkpoint import load_model
 from minirlhf.data import read_demonstrations, read_preferences, read_rankings
 from minirlhf.errors import InputError
-from minirlhf.pipeline import ask, pair_accuracy, score_texts
-from minirlhf.teach import open_session
-from minirlhf.teach_learn import TeachSettings, load_setup
-from minirlhf.teach_lines import as_typed, plain, read_line
-from minirlhf.teach_people import TASTES, judge, make_person, pleases, wish
-from minirlhf.teach_replay import checksum, compute_states, learnings, load_states, replay
-from minirlhf.teach_session import (
+from minirlhf.rufus.pipeline import ask, pair_accuracy, score_texts
+from minirlhf.teach.agreement import (
+    agreement,
+    export_session,
+    kendall_tau,
+    merge_sessions,
+    self_consistency,
+)
+from minirlhf.teach.learning import TeachSettings, load_setup
+from minirlhf.teach.records import (
     FIELDS,
     Round,
     make_row,
@@ -40,13 +43,10 @@ from minirlhf.teach_session import (
     session_rankings,
     without_undone,
 )
-from minirlhf.teach_together import (
-    agreement,
-    export_session,
-    kendall_tau,
-    merge_sessions,
-    self_consistency,
-)
+from minirlhf.teach.replay import checksum, compute_states, learnings, load_states, replay
+from minirlhf.teach.session import open_session
+from minirlhf.teach.simulated import TASTES, judge, make_person, pleases, wish
+from minirlhf.teach.typed import as_typed, plain, read_line
 
 REPO = Path(__file__).parent.parent
 DATA = REPO / "data"

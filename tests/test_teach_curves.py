@@ -14,7 +14,7 @@ import pytest
 from experiments import draw_with_the_bundled_font
 
 from minirlhf import plots
-from minirlhf.teach_learn import TeachSettings
+from minirlhf.teach.learning import TeachSettings
 
 REPO = Path(__file__).parent.parent
 PATH = REPO / "benchmarks" / "teach_curves.py"

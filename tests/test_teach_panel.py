@@ -17,16 +17,16 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from minirlhf import teach_panel as panels
 from minirlhf.errors import InputError
-from minirlhf.teach import open_session
-from minirlhf.teach_desk import ranks_of
-from minirlhf.teach_learn import TeachSettings
-from minirlhf.teach_panel import tell
-from minirlhf.teach_round import Comparison
-from minirlhf.teach_session import session_corrections, session_rankings, votes_of
-from minirlhf.teach_view import answer_html, comparisons_html, history_png, safe, title_html
-from minirlhf.teach_widgets import ENTER_SECONDS, Panel
+from minirlhf.teach import panel as panels
+from minirlhf.teach.actions import ranks_of
+from minirlhf.teach.learning import TeachSettings
+from minirlhf.teach.panel import tell
+from minirlhf.teach.panel_html import answer_html, comparisons_html, history_png, safe, title_html
+from minirlhf.teach.panel_widgets import ENTER_SECONDS, Panel
+from minirlhf.teach.records import session_corrections, session_rankings, votes_of
+from minirlhf.teach.rounds import Comparison
+from minirlhf.teach.session import open_session
 
 ipywidgets = pytest.importorskip("ipywidgets", reason="comes with jupyter")
 TINY = TeachSettings(
@@ -544,7 +544,7 @@ def test_with_widgets_the_panel_is_displayed(tmp_path, monkeypatch):
 
 def test_a_terminal_reads_typed_lines(tmp_path):
     code = (
-        "from minirlhf.teach import open_session; from minirlhf.teach_panel import teach_panel; "
+        "from minirlhf.teach.session import open_session; from minirlhf.teach.panel import teach_panel; "
         f"s = open_session({str(tmp_path / 's.jsonl')!r}, 'zh'); teach_panel(s); print(len(s.rows))"
     )
     ours, theirs = pty.openpty()

@@ -14,7 +14,7 @@ from pathlib import Path
 import course
 import pytest
 
-from minirlhf.classroom import lesson09
+from minirlhf.course.lesson09 import exercises as lesson09
 
 PINNED = json.loads((Path(__file__).parent / "trl_names.json").read_text(encoding="utf-8"))
 NAME = "09_beyond_ppo"

@@ -1,6 +1,6 @@
 """The walk: every stop replayed under a debugger and compared with the table it is documented by.
 
-One source: minirlhf.walk.STOPS.  The printed walk, the table in the tour and these tests read it.
+One source: minirlhf.walk.walks.STOPS.  The printed walk, the table in the tour and these tests read it.
 """
 
 import bdb
@@ -19,11 +19,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minirlhf import gpt, step3_ppo, walk
+from minirlhf import gpt, step3_ppo
 from minirlhf.adam import init_adam
 from minirlhf.gpt import GPTConfig, Params, gpt_backward, gpt_forward, init_params, with_scalar_head
 from minirlhf.layers import one_line, token_logprobs_backward, token_logprobs_forward
 from minirlhf.sample import sample
+from minirlhf.walk import walks as walk
 
 REPO = Path(__file__).parent.parent
 WALK = REPO / "minirlhf" / "walk.py"
@@ -460,7 +461,7 @@ def test_a_notebook_cell_gets_the_prompt():
     reason = "jupyter is not installed"
     pytest.importorskip("ipykernel", reason=reason)
     manager = pytest.importorskip("jupyter_client.manager", reason=reason)
-    cell = 'from minirlhf.walk import run_walk\n\nrun_walk("ppo", stop=4)'
+    cell = 'from minirlhf.walk.walks import run_walk\n\nrun_walk("ppo", stop=4)'
     for path in TOURS.values():
         assert f"```python\n{cell}\n```" in path.read_text(encoding="utf-8")
     kernel, client = manager.start_new_kernel(

@@ -27,11 +27,13 @@ from pathlib import Path
 
 import numpy as np
 
-from minirlhf import pipeline, step1_language_model, step2_reward_model, step3_ppo
+from minirlhf import step1_language_model, step2_reward_model, step3_ppo
 from minirlhf.adam import init_adam
-from minirlhf.classroom import answer, check, draw00, hint, play, pretrained, show, where  # noqa
+from minirlhf.course import answer, check, play, pretrained, show, where
+from minirlhf.course.lesson00 import figures as draw00  # noqa
 from minirlhf.data import Ranking
-from minirlhf.human import World, make_annotators
+from minirlhf.rufus import pipeline
+from minirlhf.rufus.world import World, make_annotators
 
 # %%
 SEED = 1  # another number, another Rufus

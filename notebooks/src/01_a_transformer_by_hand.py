@@ -22,8 +22,10 @@ from types import SimpleNamespace
 import numpy as np
 
 from minirlhf import gpt, layers
-from minirlhf.classroom import check, draw01, lesson01, play, pretrained, show, where
-from minirlhf.classroom.notebook import hint, solution  # noqa: F401
+from minirlhf.course import check, play, pretrained, show, where
+from minirlhf.course.lesson01 import exercises as lesson01
+from minirlhf.course.lesson01 import figures as draw01
+from minirlhf.course.notebook import hint, solution  # noqa: F401
 from minirlhf.gradcheck import compare_params, relative_error
 from minirlhf.step1_language_model import cross_entropy, language_model_loss
 from minirlhf.tokenizer import BOS, build_tokenizer

@@ -20,11 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
-from minirlhf import adam, data, gpt, human, pipeline, sample, tokenizer
+from minirlhf import adam, data, gpt, sample, tokenizer
 from minirlhf import step1_language_model as step1
-from minirlhf.classroom import answer, check, draw02, play, pretrained, show, where
-from minirlhf.classroom.notebook import hint, solution  # noqa: F401
+from minirlhf.course import answer, check, play, pretrained, show, where
+from minirlhf.course.lesson02 import figures as draw02
+from minirlhf.course.notebook import hint, solution  # noqa: F401
 from minirlhf.layers import log_softmax, token_logprobs_forward  # noqa: F401
+from minirlhf.rufus import pipeline
+from minirlhf.rufus import world as human
 
 # %% [markdown]
 # **Terms**

@@ -22,11 +22,12 @@ from pathlib import Path
 
 import numpy as np
 
-from minirlhf import pipeline
 from minirlhf import step2_reward_model as step2
-from minirlhf.classroom import check, draw03, hint, play, pretrained, show, where  # noqa: F401
+from minirlhf.course import check, play, pretrained, show, where
+from minirlhf.course.lesson03 import figures as draw03  # noqa: F401
 from minirlhf.data import read_demonstrations
-from minirlhf.human import DATA, Annotator, World, make_annotators
+from minirlhf.rufus import pipeline
+from minirlhf.rufus.world import DATA, Annotator, World, make_annotators
 
 # %% [markdown]
 # **Terms**

@@ -22,10 +22,11 @@ from itertools import permutations
 import numpy as np
 
 from minirlhf import step2_reward_model as step2
-from minirlhf.classroom import check, draw04, hint, play, show, solution, where  # noqa: F401
+from minirlhf.course import check, play, show, where
+from minirlhf.course.lesson04 import figures as draw04  # noqa: F401
 from minirlhf.data import read_rankings
 from minirlhf.gpt import Params, scalar_head_forward
-from minirlhf.human import DATA, World
+from minirlhf.rufus.world import DATA, World
 
 # %% [markdown]
 # **Terms**

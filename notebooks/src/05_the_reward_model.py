@@ -18,13 +18,14 @@ import numpy as np
 
 from minirlhf import step2_reward_model as step2
 from minirlhf.adam import adam_step, clip_gradient, init_adam, learning_rate
-from minirlhf.classroom import check, draw05, hint, play, show, solution, where  # noqa: F401
-from minirlhf.classroom.lesson05 import spoil_x, spoil_y, win_probability
-from minirlhf.classroom.notebook import answer, pretrained
+from minirlhf.course import check, play, show, where
+from minirlhf.course.lesson05 import figures as draw05  # noqa: F401
+from minirlhf.course.lesson05.exercises import spoil_x, spoil_y, win_probability
+from minirlhf.course.notebook import answer, pretrained
 from minirlhf.data import encode_example, pad_rows, read_rankings
 from minirlhf.gpt import init_params, with_scalar_head
-from minirlhf.human import DATA, World, make_annotators
-from minirlhf.pipeline import reference_rows
+from minirlhf.rufus.pipeline import reference_rows
+from minirlhf.rufus.world import DATA, World, make_annotators
 from minirlhf.tokenizer import BOS, EOS, PAD  # noqa: F401
 
 # %% [markdown]

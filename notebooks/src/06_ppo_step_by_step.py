@@ -17,12 +17,13 @@ from dataclasses import replace
 
 import numpy as np
 
-import minirlhf.classroom.draw06 as draw06
-import minirlhf.classroom.runs06 as runs06
-from minirlhf import layers, pipeline, plots
+import minirlhf.course.lesson06.figures as draw06
+import minirlhf.course.lesson06.runs as runs06
+from minirlhf import layers, plots
 from minirlhf import step3_ppo as step3
-from minirlhf.classroom import answer, check, hint, play, show, solution, where  # noqa: F401
+from minirlhf.course import answer, check, hint, play, show, solution, where  # noqa: F401
 from minirlhf.layers import log_softmax, softmax
+from minirlhf.rufus import pipeline
 
 # %% [markdown]
 # **Terms**

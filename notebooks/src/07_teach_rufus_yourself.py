@@ -17,14 +17,17 @@ import json
 
 import numpy as np
 
-import minirlhf.classroom.draw07 as draw07
-import minirlhf.classroom.runs07 as runs07
-from minirlhf import human, teach, teach_session, teach_together
-from minirlhf.classroom import answer, check, hint, show, solution, where  # noqa: F401
-from minirlhf.teach_panel import teach_panel, tell  # noqa: F401
-from minirlhf.teach_people import TASTES, make_person, pleases
-from minirlhf.teach_replay import compute_states
-from minirlhf.teach_session import LABELS, as_round, labels_of, session_rankings, votes_of
+import minirlhf.course.lesson07.figures as draw07
+import minirlhf.course.lesson07.runs as runs07
+from minirlhf.course import answer, check, hint, show, solution, where  # noqa: F401
+from minirlhf.rufus import world as human
+from minirlhf.teach import agreement as teach_together
+from minirlhf.teach import records as teach_session
+from minirlhf.teach import session as teach
+from minirlhf.teach.panel import teach_panel, tell  # noqa: F401
+from minirlhf.teach.records import LABELS, as_round, labels_of, session_rankings, votes_of
+from minirlhf.teach.replay import compute_states
+from minirlhf.teach.simulated import TASTES, make_person, pleases
 
 # %% [markdown]
 # **Terms**

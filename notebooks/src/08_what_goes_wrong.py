@@ -18,11 +18,13 @@ import json
 
 import numpy as np
 
-import minirlhf.classroom.draw08 as draw08
-import minirlhf.classroom.runs08 as runs08
-from minirlhf.beyond import gao, goodhart, remedies
-from minirlhf.classroom import answer, check, hint, play, show, solution, where  # noqa: F401
-from minirlhf.human import DATA, careless, length_lover
+import minirlhf.course.lesson08.figures as draw08
+import minirlhf.course.lesson08.runs as runs08
+from minirlhf.course import answer, check, hint, play, show, solution, where  # noqa: F401
+from minirlhf.experiments.overoptimization import curves as gao
+from minirlhf.experiments.overoptimization import ensemble as remedies
+from minirlhf.experiments.overoptimization import words as goodhart
+from minirlhf.rufus.world import DATA, careless, length_lover
 
 # %% [markdown]
 # **Terms**

@@ -17,13 +17,13 @@ import json
 
 import numpy as np
 
-import minirlhf.classroom.draw09 as draw09
-import minirlhf.classroom.lesson09 as lesson09
-import minirlhf.classroom.runs09 as runs09
+import minirlhf.course.lesson09.exercises as lesson09
+import minirlhf.course.lesson09.figures as draw09
+import minirlhf.course.lesson09.runs as runs09
 from minirlhf.beyond import best_of_n, dpo, optimum
 from minirlhf.beyond import policy_gradient as pg
-from minirlhf.classroom import check, hint, play, show, solution, where  # noqa: F401
-from minirlhf.human import DATA
+from minirlhf.course import check, hint, play, show, solution, where  # noqa: F401
+from minirlhf.rufus.world import DATA
 
 # %% [markdown]
 # **Terms**

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("playwright", reason="pip install playwright, for the tests in a browser")
 import nbformat  # noqa: E402  (comes with jupyter, as ipywidgets does)
 
-from minirlhf.teach_session import read_session  # noqa: E402
+from minirlhf.teach.records import read_session  # noqa: E402
 
 pytestmark = [
     pytest.mark.slow,
@@ -21,9 +21,9 @@ pytestmark = [
 ]
 REPO = Path(__file__).parents[2]
 CELL = """\
-from minirlhf.teach import open_session
-from minirlhf.teach_learn import TeachSettings
-from minirlhf.teach_panel import teach_panel
+from minirlhf.teach.session import open_session
+from minirlhf.teach.learning import TeachSettings
+from minirlhf.teach.panel import teach_panel
 small = TeachSettings(iterations=3, rollout_size=16, ppo_epochs=2, minibatch_size=8,
                       reward_steps=10, sft_steps=4, repeat_every=0)
 session = open_session("s.jsonl", lang="{lang}", annotator="Ann", settings=small)

@@ -1,0 +1,1 @@
+"""The command line: the arguments of every verb and what it runs."""

@@ -1,0 +1,1 @@
+"""Lesson 00: its exercises, its figures, and its longer runs where it has some."""

@@ -1,0 +1,1 @@
+"""What breaks when one part of PPO is taken out or put in wrong?"""

@@ -1,0 +1,1 @@
+"""Which method gets the most score for the least KL, beside the exact optimum?"""

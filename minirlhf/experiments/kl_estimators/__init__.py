@@ -1,0 +1,1 @@
+"""Which estimate of the KL is near the exact one, and where does its gradient point?"""
