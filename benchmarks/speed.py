@@ -108,7 +108,7 @@ def numpy_tasks(config, language_model, reward_model, prompts, lengths, document
         iterations=1, rollout_size=PROMPTS, max_new_tokens=RESPONSE, ppo_epochs=EPOCHS,
         minibatch_size=MINIBATCH, learning_rate=LEARNING_RATE, value_learning_rate=LEARNING_RATE,
         schedule="constant", missing_eos_score=0.0,
-    )  # fmt: skip
+    )
     step = functools.partial(numpy_training_step, model, config, init_adam(model), documents)
     draw = functools.partial(sample, language_model, config, rows, RESPONSE, rng)
     ppo = functools.partial(ppo_iteration, models, adams, rows, 0.05, settings, 0, rng)
@@ -147,12 +147,12 @@ def torch_tasks(config, language_model, reward_model, prompts, lengths, document
     step = functools.partial(
         torch_reference.train_step, model, adam, documents[:, :-1], documents[:, 1:],
         torch.ones(DOCUMENTS, DOCUMENT),
-    )  # fmt: skip
+    )
     draw = functools.partial(torch_reference.sample, speaker, prompts, lengths, RESPONSE)
     ppo = functools.partial(
         torch_reference.ppo_iteration, policy, ref_policy, value, reward, policy_adam, value_adam,
         prompts, lengths, RESPONSE, ppo_epochs=EPOCHS, minibatch_size=MINIBATCH,
-    )  # fmt: skip
+    )
     return {"training step": step, "sampling": draw, "PPO iteration": ppo}
 
 
@@ -288,7 +288,7 @@ def main():
     parser.add_argument(
         "--clock", choices=("wall", "cpu"), default="wall",
         help="cpu: only the time this thread was running, for a machine with other jobs",
-    )  # fmt: skip
+    )
     parser.add_argument("--out", type=Path, help="write the figures here as JSON")
     args = parser.parse_args()
 
@@ -311,7 +311,7 @@ def main():
         "versions": versions, "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(), "threads": 1, "repeats": args.repeats, "clock": args.clock,
         "parameters": language_model.flat.size, "tasks": {}, "start_up_s": {},
-    }  # fmt: skip
+    }
     print(", ".join(f"{name} {version}" for name, version in versions.items() if version))
     print(
         f"1 thread, {config}\n{language_model.flat.size} parameters, "

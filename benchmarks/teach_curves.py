@@ -174,7 +174,7 @@ def run_all(lang, seeds):
 def select(results, who, gives):
     """-> the points of the runs of one kind, a list for each seed."""
     return [run["points"] for run in sorted(results["runs"], key=seed_of)
-            if (run["who"], run["gives"]) == (who, gives)]  # fmt: skip
+            if (run["who"], run["gives"]) == (who, gives)]
 
 
 def seed_of(run):
@@ -203,7 +203,7 @@ def table(all_results):
             ("natural, held-out questions", "pleases_held_out", "{:.1%}", (0, 20, 60)),
             ("of the natural: true", "true", "{:.1%}", (0, 20, 60)),
             ("different natural answers of 10", "kinds", "{:.1f}", (0, 60)),
-            ("seconds of CPU a round", "seconds", "{:.1f}", (60,)))  # fmt: skip
+            ("seconds of CPU a round", "seconds", "{:.1f}", (60,)))
     for lang, results in all_results.items():
         for name, key, form, numbers in rows:
             for number in numbers:
@@ -228,7 +228,7 @@ def caption_of(both, lang):
     """Runs with both -> what to see in the picture."""
     seeds = len(both)
     natural = [plots.percent(np.median(spread(both, number, "natural_held_out")))
-               for number in (0, 20, 60)]  # fmt: skip
+               for number in (0, 20, 60)]
     true = [plots.percent(np.median(spread(both, number, "true"))) for number in (0, 20, 60)]
     return say(
         lang, f"SIMULATED annotator a1, {seeds} seeds: a thin line each, the bold one is their "
@@ -247,7 +247,7 @@ def plot_curves(results, lang):
     """results of a language -> figure: natural answers against rounds, and what they cost."""
     colours = {"corrections": plots.BLUE, "rankings": plots.RED, "both": plots.INK}
     names = {"corrections": say(lang, "corrections", "只纠正"), "both": say(lang, "both", "两者"),
-             "rankings": say(lang, "rankings", "只排序")}  # fmt: skip
+             "rankings": say(lang, "rankings", "只排序")}
     runs = {gives: select(results, "a1", gives) for gives in MODES}
     panels = (
         ("natural_train", say(lang, "natural, training questions", "训练问题：自然")),

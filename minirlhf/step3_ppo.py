@@ -153,7 +153,7 @@ def make_rollout(models, prompts, kl_coef, settings, rng):
     return Rollout(
         tokens, mask, samples.finished, samples.logprobs, ref_logprobs * mask, values * mask,
         scores, rewards, advantages, returns, kl, entropy,
-    )  # fmt: skip
+    )
 
 
 def reference_logprobs(models, inputs, targets):
@@ -476,7 +476,7 @@ def train_ppo(models, prompts, settings, rng, watch=None, resume_path=None, prog
                 kl_coef = adapt_kl_coef(
                     kl_coef, figures["kl_estimate"], settings.target_kl,
                     settings.rollout_size, settings.kl_horizon,
-                )  # fmt: skip
+                )
             history.append(figures | watch(rollout) if watch else figures)
             rng_state = rng.bit_generator.state
             whole = True

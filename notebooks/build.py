@@ -68,7 +68,7 @@ def generate(source, solutions):
     notebook.metadata = {
         "kernelspec": KERNEL, "language_info": {"name": "python"},
         "minirlhf": {"source": f"src/{source.name}", "sha256": digest},
-    }  # fmt: skip
+    }
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
 
@@ -98,7 +98,7 @@ def nbgrader_fields(name, solution, grade, points=0):
     fields = {
         "grade": grade, "grade_id": name, "locked": grade and not solution, "schema_version": 3,
         "solution": solution, "task": False,
-    }  # fmt: skip
+    }
     return fields | ({"points": points} if grade else {})
 
 
@@ -134,7 +134,7 @@ def execute(notebook):
     settings = {
         "OPENBLAS_NUM_THREADS": "1", "MINIRLHF_STATIC": "1", "PYTHONHASHSEED": "0",
         "PYTHONWARNINGS": "ignore::DeprecationWarning",
-    }  # fmt: skip
+    }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:
@@ -146,7 +146,7 @@ def execute(notebook):
                 store_widget_state=False, coalesce_streams=True,
                 km=AsyncKernelManager(kernel_name="python3", **words),
                 resources={"metadata": {"path": folder}},
-            )  # fmt: skip
+            )
             client.execute()
     finally:
         for name, value in before.items():
@@ -228,7 +228,7 @@ def check(numbers):
 # ---- measuring ------------------------------------------------------------------------------
 
 MEASURES = ("lesson", "words", "pictures", "words/picture", "exercises", "words/exercise",
-            "cells", "first result", "lines: median", "lines: most", "alt texts", "kB")  # fmt: skip
+            "cells", "first result", "lines: median", "lines: most", "alt texts", "kB")
 
 
 def measure(source):
@@ -248,7 +248,7 @@ def measure(source):
     first = next(n for n, c in enumerate(cells, start=1) if c.get("outputs"))
     figures = (words, len(pictures), words // max(len(pictures), 1), asked, words // asked,
                len(cells), f"cell {first}", lines[len(lines) // 2], lines[-1],
-               f"{with_alt} of {len(pictures)}", path.stat().st_size // 1000)  # fmt: skip
+               f"{with_alt} of {len(pictures)}", path.stat().st_size // 1000)
     return [source.name[:2], *map(str, figures)]
 
 
@@ -265,7 +265,7 @@ def main(words=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
     for name, text in (("build", "generate and run"), ("check", "compare with the sources"),
-                       ("measure", "length and pictures of each lesson")):  # fmt: skip
+                       ("measure", "length and pictures of each lesson")):
         verb = verbs.add_parser(name, help=text)
         verb.add_argument("lessons", nargs="*", metavar="NN", help="lesson numbers; default: all")
     verb = verbs.add_parser("grade", help="a folder of student notebooks -> a table")

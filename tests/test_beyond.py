@@ -140,7 +140,7 @@ def test_a_group_that_agrees_teaches_nothing_and_one_answer_is_no_group():
     "beta, wanted",
     [(2 / math.log(3), [1 / 2, 1 / 2]), (1 / math.log(3), [3 / 4, 1 / 4]),
      (0.5 / math.log(3), [27 / 28, 1 / 28])],
-)  # fmt: skip
+)
 def test_where_two_token_rufus_should_stop(beta, wanted):
     """Stop 11 of the walk, and every identity of formulas.md, item 25."""
     ref, scores = np.log([0.25, 0.75]), np.array([1.0, -1.0])
@@ -312,7 +312,7 @@ def best_of_n_errors(module=bon):
 CHECKS = [
     dpo_errors, ipo_errors, reinforce_errors, k3_errors, grpo_errors, weights_errors,
     rloo_errors, grpo_advantages_errors, optimal_policy_errors, best_of_n_errors,
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("errors", CHECKS)
@@ -748,7 +748,7 @@ def train_small(method, models, seed, beta=0.2):
         settings = PolicyGradientSettings(
             method=method.split()[-1], iterations=40, learning_rate=5e-3, kl_coef=beta,
             **common, **changes,
-        )  # fmt: skip
+        )
         train_policy_gradient(models, [[BOS]], settings, rng)
 
 

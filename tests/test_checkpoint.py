@@ -363,7 +363,7 @@ def ppo_run(path, progress=iter, prompts=PROMPTS, seed=0, reference=0, judge=0, 
     settings = PPOSettings(
         iterations=4, rollout_size=6, minibatch_size=4, max_new_tokens=5, save_every=2,
         **({"target_kl": 0.5, "kl_horizon": 20} | changes),
-    )  # fmt: skip
+    )
     reward_model = tiny_model(REWARD_MODEL, judge).params
     ref_policy = tiny_model(seed=reference).params
     models = PPOModels(

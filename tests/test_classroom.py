@@ -134,7 +134,7 @@ def changed(value, how):
         )
     if isinstance(value, list):
         spoiled = {"zero": [], "negated": value[::-1], "halved": value[: len(value) // 2],
-                   "shifted": value[1:] + value[:1]}  # fmt: skip
+                   "shifted": value[1:] + value[:1]}
         return spoiled.get(how)
     array = as_numbers(value)
     if array is None:
@@ -218,7 +218,7 @@ TOY = Exercise(
     id="99.1", reference=double, task="Doubles x (N,).", example="double([1]) is [2].",
     cases=small_cases, mistakes=(Mistake("tripled", "Three times is too much.", tripled),),
     hints=("Think.", "Twice."), axes=("N",),
-)  # fmt: skip
+)
 
 
 def fails(x):
@@ -388,14 +388,14 @@ def test_a_class_is_graded(tmp_path, capsys):
     submission(folder / "ben" / "04" / "lesson.ipynb", [
         (start, f"def {first.name}{arguments}:\n    while True:\n        pass"),
         (f"def {second.name}(", "def broken(:\n"),
-    ])  # fmt: skip
+    ])
     submission(folder / "chen.ipynb", [
         (start, f"import sys\ndef {first.name}{arguments}:\n    sys.exit(0)")
-    ])  # fmt: skip
+    ])
     submission(folder / "dora.ipynb", [
         (start, inspect.getsource(first.mistakes[0].wrong).replace(
             first.mistakes[0].wrong.__name__, first.name, 1)),
-    ])  # fmt: skip
+    ])
     (folder / "emil.ipynb").write_text("{not json", encoding="utf-8")
     (folder / "fay.ipynb").write_text('{"cells": [{"cell_type": "code"}]}', encoding="utf-8")
     code, rows = graded(folder, seconds=3)

@@ -45,7 +45,7 @@ def start(arguments, cwd, program=("-m", "minirlhf"), **options):
     return subprocess.Popen(
         [*PYTHON, *program, *map(str, arguments)], cwd=cwd, env=env, encoding="utf-8",
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
-    )  # fmt: skip
+    )
 
 
 def run(arguments, cwd, typed="", program=("-m", "minirlhf")):
@@ -108,7 +108,7 @@ def work(tmp_path_factory):
         succeed(["ppo", "--model", "o/sft.npz", "--reward-model", "o/reward_model.npz", "--prompts",
                  "prompts.jsonl", "--out", "o", "--quiet", "--set", "iterations=2", *TINY_PPO],
                 folder),
-    ]  # fmt: skip
+    ]
     (folder / "printed.json").write_text(json.dumps(texts), encoding="utf-8")
     return folder
 
@@ -122,7 +122,7 @@ def test_the_three_steps_on_files_of_ones_own(work):
         "ppo.jsonl", "ppo.npz", "ppo.value_model.npz", "preferences.jsonl", "pretrained.jsonl",
         "pretrained.npz", "rankings.jsonl", "rankings_held_out.jsonl", "reward_model.jsonl",
         "reward_model.npz", "sft.jsonl", "sft.npz",
-    ]  # fmt: skip
+    ]
     assert re.search(r"loss \d\.\d+ nats per character \(unigram entropy \d\.\d+", printed[0])
     assert re.search(r"held-out pair accuracy [01]\.\d+ on \d+ rankings", printed[3])
     rows = read_jsonl(work / "o" / "pretrained.jsonl", {"step": int, "loss": float})
@@ -137,7 +137,7 @@ def test_reward_from_rankings_with_a_test_file(work, tmp_path):
         ["reward", "--model", work / "o/sft.npz", "--rankings", work / "o/rankings.jsonl",
          "--test", work / "o/rankings_held_out.jsonl", "--out", "r", "--set", "epochs=1",
          "--set", "loss=plackett-luce", "--quiet"], tmp_path,
-    )  # fmt: skip
+    )
     n = len(read_rankings(work / "o/rankings_held_out.jsonl"))
     assert f"on {n} rankings" in out and "no --test" not in out
     assert load_model(tmp_path / "r" / "reward_model.npz", "reward model")
@@ -146,7 +146,7 @@ def test_reward_from_rankings_with_a_test_file(work, tmp_path):
 def test_reward_from_anybodys_pairs_and_text(tmp_path):
     """Characters and lengths that only one of the three files has; a prompt longer than all."""
     (tmp_path / "text.txt").write_text("Guten Tag, schöne Welt!\n\nZweitens: ja.\n" * 3,
-                                       encoding="utf-8")  # fmt: skip
+                                       encoding="utf-8")
     for name, word in (("train.jsonl", "да"), ("test.jsonl", "是")):
         rows = []
         for i in range(6):
@@ -156,7 +156,7 @@ def test_reward_from_anybodys_pairs_and_text(tmp_path):
     out = succeed(
         ["reward", "--preferences", "train.jsonl", "--test", "test.jsonl", "--corpus", "text.txt",
          "--out", "r", "--quiet"], tmp_path, program=("-c", LESS),
-    )  # fmt: skip
+    )
     assert re.search(r"held-out pair accuracy [01]\.\d+ on 6 rankings", out), out
     model = load_model(tmp_path / "r" / "reward_model.npz", "reward model")
     assert set("Guten schöне да是" + "\n") - {"н", "е"} <= set(model.tokenizer.vocab)
@@ -199,7 +199,7 @@ def test_chat_survives_bytes_that_are_no_text(work, tmp_path):
     done = subprocess.run(
         [*PYTHON, "-m", "minirlhf", "chat", work / "o/ppo.npz"], cwd=tmp_path, env=env,
         input=b"\xff\xfe\x00\nWho are you?\n", capture_output=True, timeout=60,
-    )  # fmt: skip
+    )
     assert done.returncode == 0 and done.stderr == b"", done.stderr
 
 
@@ -312,7 +312,7 @@ WRONG = {
     "no samples": (["evaluate", "sft.npz", "--samples", "0"], ["--samples 0"]),
     "out is a file": ([*PRETRAIN, "--out", "empty.txt"], ["--out empty.txt"]),
     "out is in a file": ([*PRETRAIN, "--out", "empty.txt/x"], ["--out empty.txt/x"]),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -391,7 +391,7 @@ SIZE = ["--quiet", "--set", "batch_size=4"]
         ["ppo", "--model", "sft.npz", "--reward-model", "reward_model.npz", "--prompts",
          "prompts.jsonl", "--quiet", "--set", "iterations=3", *TINY_PPO],
     ],
-)  # fmt: skip
+)
 def test_nan_stops_the_run_with_step_and_tensor(wrong, tmp_path, arguments):
     arguments = [*arguments, "--out", tmp_path / "out", "--set", "learning_rate=1e30"]
     err = fail(arguments, wrong, 1)
@@ -413,11 +413,11 @@ def long_run(verb, work, out):
         "ppo": ["ppo", "--model", work / "o/sft.npz", "--reward-model", work / "o/reward_model.npz",
                 "--prompts", work / "prompts.jsonl", "--quiet", "--set", "iterations=40",
                 "--set", "save_every=3", *TINY_PPO],
-    }[verb] + ["--out", out]  # fmt: skip
+    }[verb] + ["--out", out]
 
 
 MAKES = {"pretrain": ["pretrained.npz"], "reward": ["reward_model.npz"],
-         "ppo": ["ppo.npz", "ppo.value_model.npz"]}  # fmt: skip
+         "ppo": ["ppo.npz", "ppo.value_model.npz"]}
 
 
 @pytest.fixture(scope="module")
@@ -540,7 +540,7 @@ def test_reward_with_a_text_is_killed_in_either_of_its_two_trainings(tmp_path):
     put_rows(tmp_path / "train.jsonl", *rows)
     arguments = ["reward", "--preferences", "train.jsonl", "--corpus", "text.txt", "--quiet",
                  "--set", "epochs=20", "--set", "batch_size=4", "--set", "save_every=3",
-    ]  # fmt: skip
+    ]
     less = ("-c", LESS)
     succeed([*arguments, "--out", "whole"], tmp_path, program=less)
     arguments += ["--out", "o"]

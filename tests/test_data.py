@@ -359,7 +359,7 @@ RANKINGS = [
     Ranking("你是谁？", ["我，机器人。", "我是机器人。"], [2, 1], ["sft", "sft"], "a2"),
     Ranking("", ["one whole text", "another"], [1, 2], ["x", "y"], "z"),
     Ranking("Tied?", ["a", "b"], [1, 1], ["x", "y"], "z"),
-]  # fmt: skip
+]
 
 
 def test_rankings_out_and_in_and_out(tmp_path):
@@ -444,7 +444,7 @@ def test_the_bundled_rankings_keep_their_promises(lang):
             pairs |= {
                 (ranking.prompt, a, b, ranking.annotator)
                 for b, rank_b in zip(ranking.responses, ranking.ranks) if rank_a < rank_b
-            }  # fmt: skip
+            }
     preferences = read_preferences(folder / "preferences.jsonl")
     assert {(p.prompt, *p.responses, p.annotator) for p in preferences} == pairs
 

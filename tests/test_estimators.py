@@ -259,7 +259,7 @@ def test_which_uses_lead_back(lang):
     ends = {use: pairs[-1][0] for use, pairs in RESULTS[lang]["descents"].items()}
     start = RESULTS[lang]["descents"]["k1 in the reward"][0][0]
     for use in ("k1 in the reward", "k2 in the loss", "k2 in the loss, per answer",
-                "k3 in the loss", "k3 in the loss, per answer"):  # fmt: skip
+                "k3 in the loss", "k3 in the loss, per answer"):
         assert ends[use] < 0.35 * start, use
     assert ends["k1 in the loss"] > 0.9 * start
     assert min(ends["k2 in the reward"], ends["k3 in the reward"]) > 2 * ends["k1 in the reward"]
@@ -268,7 +268,7 @@ def test_which_uses_lead_back(lang):
 # ---- a tiny run -----------------------------------------------------------------------------
 
 TINY = EstimatorSettings(levels=(0.0001, 0.0002), iterations=3, answers=20, rollout=5, rollouts=1,
-                         smallest=0.02, rest=5, descents=(0, 1), descend_from=0.0001)  # fmt: skip
+                         smallest=0.02, rest=5, descents=(0, 1), descend_from=0.0001)
 
 
 def test_a_tiny_run_the_verb_and_resume(tmp_path, monkeypatch, capsys):

@@ -34,7 +34,7 @@ RESULTS = {
 TINY = FrontierSettings(
     betas=(0.5,), kept_of=(4,), best_of=(1, 4), seeds=1, answers=96, uncovered=0.2, smallest=1e-3,
     policy_smallest=1e-2, policy_samples=50,
-)  # fmt: skip
+)
 
 
 def row(lang, method, price):
@@ -246,7 +246,7 @@ def run(*arguments, cwd):
     return subprocess.run(
         command, cwd=cwd, capture_output=True, encoding="utf-8",
         env={"PYTHONPATH": str(REPO), "PATH": ""},
-    )  # fmt: skip
+    )
 
 
 def test_wrong_arguments_are_one_clear_line(tmp_path):

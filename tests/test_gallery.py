@@ -49,7 +49,7 @@ SAME = {"score": 0.03, "natural": 0.035}
 DASHBOARD = (  # its curves
     "score", "naturalness", "natural", "kl_exact", "kl_estimate", "entropy", "clip_fraction",
     "ratio_outside", "approx_kl", "explained_variance", "response_length",
-)  # fmt: skip
+)
 TINY = replace(PPO, iterations=2, rollout_size=8, minibatch_size=8, ppo_epochs=2)
 
 
@@ -110,7 +110,7 @@ def test_three_trials_of_every_ablation_at_two_learning_rates(lang):
     assert points == {
         (regime, name, trial)
         for regime in REGIMES for name in (HEALTHY, *ABLATIONS) for trial in range(3)
-    }  # fmt: skip
+    }
     assert len(results["runs"]) == len(points)
     for run in results["runs"]:
         assert {len(curve) for curve in run["curves"].values()} == {PPO.iterations}
@@ -307,7 +307,7 @@ def test_a_run_of_the_committed_results_comes_out_again(tmp_path):
     got = run_one((models, prompts, watch), "usual", "EOS masked out", 1, settings, 0)
     runs = RESULTS["zh"]["runs"]
     wanted = next(run for run in runs if (run["regime"], run["name"], run["trial"])
-                  == ("usual", "EOS masked out", 1))  # fmt: skip
+                  == ("usual", "EOS masked out", 1))
     # equal on one machine; the last bits of another may lead to another sample
     assert got["end"]["score"] == pytest.approx(wanted["end"]["score"], abs=0.12)
     assert got["end"]["natural"] == pytest.approx(wanted["end"]["natural"], abs=0.12)

@@ -23,7 +23,7 @@ ORDER = [
     "demo", "teach_session", "teach_together", "teach_learn", "teach_replay", "teach_round",
     "teach", "teach_people", "teach_lines", "teach_terminal", "teach_desk", "teach_view",
     "teach_widgets", "teach_panel", "walk", "beyond", "__main__",
-]  # fmt: skip
+]
 CORE = ORDER[: ORDER.index("human")]  # what a reader reads to know RLHF
 KNOWS_PEOPLE = {"pipeline", "demo", "teach_people", "__main__"}  # who may import human.py
 MAY_ASK = {("__main__", "input"), ("teach_terminal", "input")}
@@ -32,20 +32,20 @@ ALONE = {"__init__"}  # import nothing of the package
 THIRD_PARTY = {"numpy": None, "matplotlib": {"plots"}, "tqdm": {"__main__"},
                "ipywidgets": {"teach_panel"}}  # None: every file
 MAX_LINES = {"step3_ppo": 500, "human": 480, "pipeline": 620, "demo": 620, "plots": 700,
-             "__main__": 820, "walk": 800}  # fmt: skip
+             "__main__": 820, "walk": 800}
 MAX_LINES_ELSEWHERE = 310
 MAX_LINES_LESSON = 400  # lessonNN.py: four exercises, each with up to six wrong functions
 MAX_COLUMNS = 100
 
 # classroom/ comes after everything that it teaches; inside it, the same one-way rule.
 CLASSROOM = ["exercise", "compare", "explain", "engine", "registry", "drawing", "notebook",
-             "__init__", "grading"]  # fmt: skip
+             "__init__", "grading"]
 
 # beyond/: the methods import only the core and each other; the experiments anything but classroom.
 BEYOND_METHODS = ["best_of_n", "policy_gradient", "dpo", "optimum", "gao"]
 BEYOND = [*BEYOND_METHODS, "frontier", "ablations", "gallery", "remedies", "goodhart", "pool",
           "overoptimization", "estimators", "stations", "signals", "minutes", "pictures",
-          "number_pictures", "commands", "__init__"]  # fmt: skip
+          "number_pictures", "commands", "__init__"]
 MAX_LINES_BEYOND = 360
 
 FILES = sorted(PACKAGE.glob("*.py"))
@@ -53,7 +53,7 @@ SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in FILES}
 TREES = {name: ast.parse(source) for name, source in SOURCES.items()}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 FOLDERS = ["minirlhf", "minirlhf/beyond", "minirlhf/classroom", "data", "benchmarks", "tests",
-           "notebooks", "notebooks/src"]  # fmt: skip
+           "notebooks", "notebooks/src"]
 
 
 def found(name, node, what):
@@ -499,7 +499,7 @@ ANY_SHAPE = {
     "adam.first_not_finite", "checkpoint.check_tensors", "checkpoint.refuse_not_finite",
     "adam.init_adam", "adam.clip_gradient", "step2_reward_model.sigmoid_of_minus",
     "best_of_n.repeat_prompts", "optimum.log_z_bound",
-}  # fmt: skip
+}
 
 
 def test_functions_of_the_core_say_the_shapes_of_their_arrays():

@@ -234,7 +234,7 @@ def test_a_world_of_ones_own_gets_its_files_beside_it(tmp_path, monkeypatch):
     assert len(read_corpus(tmp_path / "corpus.txt")) == 20
     assert {p.name for p in tmp_path.iterdir()} == {
         "world.json", "corpus.txt", "sft.jsonl", "prompts.jsonl",
-    }  # fmt: skip
+    }
 
 
 def test_the_corpus_is_as_natural_and_as_true_as_the_world_says(world):

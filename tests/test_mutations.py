@@ -160,7 +160,7 @@ EQUIVALENT = {
      "loss_function(sums[:N], sums[N:], ref_logprobs[:N], ref_logprobs[N:], beta): "
      "arguments 1 and 2 of loss_function swapped",
     ): "margin = c - ref_c - r + ref_r: only the stats tell, and their test does",
-}  # fmt: skip
+}
 
 
 # ---- accidents ------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ OTHER_OPERATOR = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
     ast.Lt: ast.Gt, ast.Gt: ast.Lt, ast.LtE: ast.GtE, ast.GtE: ast.LtE,
     ast.BitOr: ast.BitAnd, ast.Eq: ast.NotEq,
-}  # fmt: skip
+}
 OTHER_STRICTNESS = {ast.Lt: ast.LtE, ast.Gt: ast.GtE, ast.LtE: ast.Lt, ast.GtE: ast.Gt}
 OTHER_FUNCTION = {"minimum": "maximum", "maximum": "minimum"}
 # swapping their arguments, or leaving them out, is no accident: they commute, or only set a type

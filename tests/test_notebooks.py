@@ -80,7 +80,7 @@ def test_the_builder_agrees():
     done = subprocess.run(
         [sys.executable, str(course.NOTEBOOKS / "build.py"), "check"],
         capture_output=True, encoding="utf-8",
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -197,7 +197,7 @@ def test_questions_before_and_after(name):
     asked = [t for t in texts if re.match(r"\*\*(Before|After) \d\.\*\*", t)]
     heads = [re.match(r"\*\*(\w+) (\d)", text).groups() for text in asked]
     assert heads == [("Before", "1"), ("Before", "2"), ("After", "1"), ("After", "2"),
-                     ("After", "3")]  # fmt: skip
+                     ("After", "3")]
     for text in asked:
         letters = re.findall(r"^- ([A-D])\. ", text, flags=re.MULTILINE)
         assert letters in (list("ABC"), list("ABCD"))
@@ -244,7 +244,7 @@ def test_every_term_is_defined_before_it_is_used():
 
 YEAR_OR_PAPER = re.compile(r"(?:19|20)\d\d|arXiv:? ?\d+\.\d+|\d{4}\.\d{4,5}|section \d+(\.\d+)?|"
                            r"[Ll]essons? 0\d(?:(?:,| and| to|-) ?0\d)*|\b0\d\b|Exercise 0\d\.\d|"
-                           r"\b0\d\.\d\b|\beq(?:uation)?\.? ?\d+")  # fmt: skip
+                           r"\b0\d\.\d\b|\beq(?:uation)?\.? ?\d+")
 
 
 @pytest.mark.parametrize("name", course.NAMES)

@@ -67,7 +67,7 @@ TINY = OverSettings(
     checkpoints=(0, 1, 2),
     ppo=replace(overoptimization.HARD, iterations=2, rollout_size=8, minibatch_size=8,
                 ppo_epochs=1),
-)  # fmt: skip
+)
 
 
 # ---- the curves of Gao et al. ---------------------------------------------------------------
@@ -397,7 +397,7 @@ def test_without_a_price_every_policy_is_over_optimised(lang):
         assert kept(lang, labels, "none")["kl"] > 20
         # on the way it was above, but hardly so in English with 50 or 100 rankings
         summit = band_of(group_of(RESULTS[lang]["rows"], labels, ONE), RESULTS[lang]["reference"],
-                         "naturalness")[2].max()  # fmt: skip
+                         "naturalness")[2].max()
         assert (summit > 0.1) == ((lang, labels) not in (("en", "50"), ("en", "100")))
 
 
@@ -409,7 +409,7 @@ def test_best_of_n_turns_at_four_or_eight(lang):
             assert row["curves"]["n"][int(gain.argmax())] in (4, 8)
             assert (np.diff(row["curves"]["score"]) > 0).all()
             assert all(kl <= bound + 1e-3 for kl, bound in
-                       zip(row["curves"]["kl"], row["curves"]["bound"]))  # fmt: skip
+                       zip(row["curves"]["kl"], row["curves"]["bound"]))
         assert gold(lang, labels, BEST)[:, -1].mean() < gold(lang, labels, BEST).max() - 0.2
     assert gold(lang, "50", BEST)[:, -1].mean() < 0 < gold(lang, "600", BEST)[:, -1].min()
 
@@ -494,7 +494,7 @@ def test_which_signals_warn(lang):
         assert min(rows["disagreement"]["natural_each"]) < 0.2
         # the other judge, too, likes the end better than the start, but for one trial
         first = [(row["curves"]["held_out"][0], row["curves"]["held_out"][-1])
-                 for row in group_of(RESULTS[lang]["rows"], labels, ONE)]  # fmt: skip
+                 for row in group_of(RESULTS[lang]["rows"], labels, ONE)]
         assert sum(end > start for start, end in first) >= 4
         minimum = kept(lang, labels, "minimum of the ensemble")["natural"]
         assert minimum < 0.21 and minimum < kept(lang, labels, "none")["natural"] + 0.15

@@ -184,7 +184,7 @@ def test_every_pitfall_has_a_guard_and_every_guard_collects():
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *names],
         cwd=TESTS.parent, capture_output=True, text=True, encoding="utf-8",
-    )  # fmt: skip
+    )
     missing = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
     assert done.returncode == 0, missing or done.stdout[-3000:]
     assert set(names) <= {line.split("[")[0] for line in done.stdout.splitlines()}
@@ -211,7 +211,7 @@ def test_with_scores_of_0_ppo_brings_the_policy_back_to_the_reference():
     settings = PPOSettings(
         iterations=15, rollout_size=64, max_new_tokens=4, kl_coef=1.0, missing_eos_score=0.0,
         learning_rate=1e-2, minibatch_size=32,
-    )  # fmt: skip
+    )
     history = train_ppo(models, PROMPTS, settings, np.random.default_rng(0))
     assert {row["score"] for row in history} == {0}
     first, last = history[0]["kl_exact"], np.mean([row["kl_exact"] for row in history[-3:]])

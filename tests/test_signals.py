@@ -66,7 +66,7 @@ def test_gradient_of_the_whole_model_through_the_regression():
     params = init_params(config, rng, scalar_head=True, dtype=np.float64)
     params.flat += 0.1 * rng.normal(size=params.flat.shape)
     batch = [GradedSet([[1, 3, 4], [1, 5]], np.array([0.4, -1.0])),
-             GradedSet([[1, 6, 6, 3]], np.array([2.0]))]  # fmt: skip
+             GradedSet([[1, 6, 6, 3]], np.array([2.0]))]
     _, grads = grade_objective(params, config, batch)
 
     def naive():
@@ -79,7 +79,7 @@ def test_gradient_of_the_whole_model_through_the_regression():
 
 def sets_of(scores, names="ab"):
     return [LabelledSet("q", ["x", "y"], np.array(row), np.array([1, 2]), name)
-            for row, name in zip(scores, names)]  # fmt: skip
+            for row, name in zip(scores, names)]
 
 
 def test_z_scores_take_out_what_belongs_to_the_annotator():

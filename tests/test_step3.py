@@ -75,15 +75,15 @@ EXAMPLE_MASK = np.array([[1, 1, 1], [1, 1, 0]], float)
 P_OLD = np.array(
     [[[0.2, 0.5, 0.3], [0.1, 0.6, 0.3], [0.5, 0.25, 0.25]],
      [[0.2, 0.5, 0.3], [0.4, 0.4, 0.2], [0.2, 0.2, 0.6]]]
-)  # fmt: skip
+)
 P_REF = np.array(
     [[[0.2, 0.4, 0.4], [0.2, 0.4, 0.4], [0.4, 0.3, 0.3]],
      [[0.2, 0.4, 0.4], [0.4, 0.3, 0.3], [0.6, 0.2, 0.2]]]
-)  # fmt: skip
+)
 P_NEW = np.array(
     [[[0.1, 0.7, 0.2], [0.1, 0.5, 0.4], [0.55, 0.25, 0.2]],
      [[0.15, 0.45, 0.4], [0.3, 0.5, 0.2], [0.1, 0.1, 0.8]]]
-)  # fmt: skip
+)
 V_OLD = np.array([[0.2, 0.3, 0.5], [0.1, -0.2, 9]])  # the 9 stands on padding and must not matter
 V_NEW = np.array([[0.5, 0.35, 0.6], [-0.3, -0.3, 9]])
 
@@ -592,7 +592,7 @@ def test_the_policy_gradient_is_the_gradient_of_expected_score_minus_kl(with_val
     _, grads, stats = policy_objective(
         POLICY, SMALL, WORLD[:, :-1], WORLD[:, 1:], logprobs, advantages * probabilities,
         WORLD_MASK, PPOSettings(),
-    )  # fmt: skip
+    )
     assert stats.ratio_outside == 0
     ascent = -grads.flat * WORLD_MASK.sum()  # the loss is a mean over tokens, and negated
     assert relative_error(ascent, numerical_gradient(objective, POLICY.flat)) < TOLERANCE
@@ -778,7 +778,7 @@ def test_on_the_first_minibatch_ppo_is_the_plain_policy_gradient():
     loss, grads, stats = policy_objective(
         models.policy, CONFIG, inputs, targets, rollout.old_logprobs, rollout.advantages, mask,
         SETTINGS,
-    )  # fmt: skip
+    )
     assert stats.clip_fraction == stats.ratio_outside == 0 and abs(stats.approx_kl) < 1e-18
     assert loss == pytest.approx(0, abs=1e-9)  # whitened advantages have mean 0
 
@@ -867,7 +867,7 @@ def test_an_iteration_is_a_rollout_and_its_update():
     settings = PPOSettings(
         iterations=4, rollout_size=3, max_new_tokens=5, minibatch_size=2, warmup=1,
         learning_rate=3e-3, value_learning_rate=8e-3,
-    )  # fmt: skip
+    )
     models, plain = four_models(), four_models()
     rollout, figures = ppo_iteration(
         models, two_adams(models), PROMPTS[:3], 0.2, settings, 3, np.random.default_rng(4)
@@ -955,7 +955,7 @@ def small_run(target_kl=None):
     settings = PPOSettings(
         iterations=25, rollout_size=64, max_new_tokens=6, ppo_epochs=3, minibatch_size=32,
         learning_rate=5e-3, kl_coef=0.05, target_kl=target_kl,
-    )  # fmt: skip
+    )
     history = train_ppo(models, [[BOS]], settings, np.random.default_rng(1))
     return models, before, history
 

@@ -55,7 +55,7 @@ RECORDED = [DATA / lang / "session_simulated.jsonl" for lang in ("en", "zh")]
 TINY = TeachSettings(
     iterations=1, rollout_size=12, ppo_epochs=1, minibatch_size=6, sft_steps=2, reward_steps=4,
     repeat_every=4,
-)  # fmt: skip
+)
 NEVER_AGAIN = TeachSettings(**asdict(TINY) | {"repeat_every": 0})
 NOT_TIME = set(FIELDS) - {"time"}
 
@@ -155,7 +155,7 @@ def test_another_sessions_round_can_be_judged(session, tmp_path):
         ("correction", "我是🤖"), ("correction", "我\n你"), ("correction", "我" * 14),
         ("correction", None), ("praise", 1),
     ],
-)  # fmt: skip
+)
 def test_a_label_that_makes_no_sense_is_not_kept(session, kind, value):
     session.ask()
     before = session.path.read_bytes()
@@ -191,7 +191,7 @@ def test_every_label_is_on_the_disk_at_once_and_says_everything(session):
     asked = session.ask()
     k = len(asked.responses)
     given = [("rank", list(range(1, k + 1))), ("best", 1), ("unnatural", [0]),
-             ("correction", "我很高兴。"), ("skip", None)]  # fmt: skip
+             ("correction", "我很高兴。"), ("skip", None)]
     for count, (kind, value) in enumerate(given, start=2):
         session.label(kind, value)
         rows = read_session(session.path)
@@ -277,7 +277,7 @@ def test_a_file_is_not_trusted(session, number, change, words):
 def test_settings_of_a_file_are_checked(session):
     kept = json.loads(session.rows[0]["settings"])
     for change in ({"dtype": "object"}, {"seed": -1}, {"lang": 3}, {"unknown": 1}, {"lang": "xx"},
-                   {"iterations": "many"}, {"pretrained": 1}):  # fmt: skip
+                   {"iterations": "many"}, {"pretrained": 1}):
         row = session.rows[0] | {"settings": json.dumps(kept | change)}
         with pytest.raises(InputError):
             load_setup([row], "s.jsonl")
@@ -514,7 +514,7 @@ def test_the_recorded_sessions_replay_bit_for_bit(path, tmp_path):
 
 def ranked(*rows):
     return [round_ranking(ASKED._replace(prompt=p), [said("rank", ranks=r)], who)
-            for p, r, who in rows]  # fmt: skip
+            for p, r, who in rows]
 
 
 def test_self_consistency_counts_repeated_pairs():
@@ -615,7 +615,7 @@ def test_a_simulated_person_skips_what_is_not_of_his_world():
         ("", ("done", None)), ("S", ("skip", None)), ("z", ("undo", None)),
         ("Who?", ("question", "Who?")), ("?", ("help", None)), ("x", ("end", None)),
     ],
-)  # fmt: skip
+)
 def test_lines_are_read(line, expected):
     assert read_line(f" {line} ", 4, "en") == expected
 
@@ -624,7 +624,7 @@ def test_lines_are_read(line, expected):
 @pytest.mark.parametrize(
     "line", ["5", "0", "1 > 1", "u", "u x", "u 0", "hello", "2 >", "> 2", "1 > > 2", "9" * 30,
              "u 1 9", "\u0661", "\x1b[2J", "rank 1"],
-)  # fmt: skip
+)
 def test_wrong_lines_get_one_plain_sentence(line, lang):
     with pytest.raises(InputError) as error:
         read_line(line, 4, lang)
@@ -635,7 +635,7 @@ def test_wrong_lines_get_one_plain_sentence(line, lang):
 def test_what_a_simulated_person_types_is_what_he_means():
     for kind, value in (("rank", [2, 1, 3, 3]), ("best", 2), ("unnatural", []), ("skip", None),
                         ("unnatural", [1, 2]), ("unnatural", [0, 1, 2, 3]),
-                        ("correction", "I am.")):  # fmt: skip
+                        ("correction", "I am.")):
         assert read_line(as_typed(kind, value, 4), 4, "en") == (kind, value)
 
 
@@ -665,7 +665,7 @@ class Terminal:
             [sys.executable, "-m", "minirlhf", "teach", *arguments], cwd=folder, env=env,
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
             preexec_fn=own_the_terminal,
-        )  # fmt: skip
+        )
         os.close(slave)
         self.text = ""
 
@@ -724,7 +724,7 @@ def test_a_person_teaches_on_a_terminal(tmp_path):
         ("= Ich bin Köln.", "does not know 'ö'"), ("=", "is empty"), ("= " + "a" * 60, "too many"),
         ("你是谁？", "does not know"), ("", "Nothing new"), ("l", "Nothing new"), ("z", "no label"),
         ("h", "not learned anything"), ("?", "rank the answers"), ("\x1b[A", "not understood"),
-    ):  # fmt: skip
+    ):
         said_back = terminal.say(line)
         assert words in said_back and "Traceback" not in said_back, said_back
     assert len(read_session(path)) == 2  # nothing of that was kept but the round itself
@@ -746,7 +746,7 @@ def test_a_person_teaches_on_a_terminal(tmp_path):
     assert status == 0 and "Everything is kept" in text and "chat runs/teach/Ann-en.rufus" in text
     kinds = [row["kind"] for row in read_session(path)]
     assert kinds == ["session", "round", "rank", "unnatural", "correction", "undo", "correction",
-                     "learn", "round", "round", "skip", "round"]  # fmt: skip
+                     "learn", "round", "round", "skip", "round"]
 
 
 def test_the_end_of_the_input_and_ctrl_c_end_it_well(tmp_path):
@@ -800,7 +800,7 @@ def run(folder, *arguments, typed=""):
         [sys.executable, "-m", "minirlhf", "teach", *map(str, arguments)], cwd=folder,
         input=typed, capture_output=True, encoding="utf-8", timeout=120,
         env=os.environ | {"PYTHONPATH": str(REPO)},
-    )  # fmt: skip
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -841,7 +841,7 @@ def test_texts_of_an_old_file_cannot_steer_the_terminal(tmp_path):
         (["--annotator", "a\tb"], "one line"), (["--simulate", "a1", "--annotator", "b"], "both"),
         (["--session", "bad.jsonl"], "not JSON"),
     ],
-)  # fmt: skip
+)
 def test_wrong_arguments_get_one_line(tmp_path, arguments, words):
     (tmp_path / "bad.jsonl").write_text("{oops}\n", encoding="utf-8")
     status, out, err = run(tmp_path, *arguments)

@@ -28,7 +28,7 @@ SPLITS = ("train", "held_out")
 TINY = TeachSettings(
     iterations=1, rollout_size=12, ppo_epochs=1, minibatch_size=6, sft_steps=2, reward_steps=4,
     repeat_every=4,
-)  # fmt: skip
+)
 
 
 def middle(lang, gives, number, key, who="a1"):
@@ -48,7 +48,7 @@ def test_every_run_is_there_and_made_with_the_settings_of_today(lang):
     assert len(RESULTS[lang]["runs"]) == len(wanted) == 40
     for who, gives, seed, at in wanted:
         points = next(run["points"] for run in RESULTS[lang]["runs"]
-                      if (run["who"], run["gives"], run["seed"]) == (who, gives, seed))  # fmt: skip
+                      if (run["who"], run["gives"], run["seed"]) == (who, gives, seed))
         assert [point["round"] for point in points] == list(at)
 
 
@@ -134,7 +134,7 @@ def test_he_hardly_answers_other_questions_and_keeps_several_answers(lang):
 @pytest.mark.parametrize("lang, taste, reached", [
     ("en", "greets", 0.7), ("zh", "greets", 0.8), ("en", "brief", 0.85), ("zh", "brief", 0.75),
     ("zh", "pirate", 0.65), ("en", "pirate", 0.25),
-])  # fmt: skip
+])
 def test_another_taste_is_taught_in_20_rounds(lang, taste, reached):
     """Rufus hardly ever pleases such a person before; after 20 rounds every seed does."""
     for split in SPLITS:
@@ -196,7 +196,7 @@ def make_points(at):
     """Points of no run."""
     keys = [f"{name}_{split}" for name in ("pleases", "natural", "elsewhere") for split in SPLITS]
     rows = [{"round": number, "true": 0.5, "kinds": 2.0} | dict.fromkeys(keys, number / 60)
-            for number in at]  # fmt: skip
+            for number in at]
     rows[-1]["seconds"] = 1.0
     return rows
 
@@ -256,7 +256,7 @@ def test_the_readme_shows_these_numbers():
     shown = [line for line in text if line.startswith(("| en: ", "| zh: "))]
     assert len(shown) == 12 and set(shown) <= set(known)
     starts = [middle(lang, "both", 0, f"natural_{split}") for lang in LANGS
-              for split in ("train", "held_out")]  # fmt: skip
+              for split in ("train", "held_out")]
     true = [middle(lang, "both", 0, "true") for lang in LANGS]
     before = "Before: {:.0f} to {:.0f} % natural, {:.0f} to {:.0f} % of these true."
     sentence = before.format(*(100 * f(v) for v in (starts, true) for f in (min, max)))

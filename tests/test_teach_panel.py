@@ -32,7 +32,7 @@ ipywidgets = pytest.importorskip("ipywidgets", reason="comes with jupyter")
 TINY = TeachSettings(
     iterations=2, rollout_size=12, ppo_epochs=1, minibatch_size=6, sft_steps=2, reward_steps=4,
     repeat_every=0,
-)  # fmt: skip
+)
 FLOAT64 = TeachSettings(**asdict(TINY) | {"dtype": "float64"})
 EVIL = "<img src=x onerror=alert(1)>&\"'\x1b[2J"
 
@@ -219,7 +219,7 @@ def test_leaving_a_field_keeps_nothing(panel):
     ("", "the correction is empty"),
     ("I am ☃.", "Rufus does not know '☃'"),
     ("a" * 200, "characters are too many"),
-])  # fmt: skip
+])
 def test_a_wrong_correction_is_a_plain_sentence_and_stays_in_the_field(panel, typed, sentence):
     size = panel.session.path.stat().st_size
     enter(panel.correction, typed)
@@ -354,7 +354,7 @@ def test_going_on_with_a_session(panel):
 def test_any_exception_is_named_in_the_panel_and_never_raised(panel, monkeypatch):
     for error, sentence in ((ZeroDivisionError("<b>"), "ZeroDivisionError: <b>"),
                             (KeyboardInterrupt(), "Interrupted. Every label is kept"),
-                            (InputError("no <i>"), "no <i>")):  # fmt: skip
+                            (InputError("no <i>"), "no <i>")):
         monkeypatch.setattr(panel.session, "learn", Raises(error))
         press(panel, "best", 1)
         panel.learn_button.click()
@@ -409,7 +409,7 @@ def test_texts_of_model_person_and_file_are_escaped(tmp_path):
         title_html("en", EVIL, False, EVIL),
         title_html("zh", EVIL, True, EVIL),
         comparisons_html("en", [Comparison(EVIL, True, [EVIL], [EVIL + "!"])]),
-    ]  # fmt: skip
+    ]
     for text in shown:
         assert "<img" not in text and "onerror" in text and "&lt;img" in text and "\x1b" not in text
 
@@ -544,12 +544,13 @@ def test_with_widgets_the_panel_is_displayed(tmp_path, monkeypatch):
 
 def test_a_terminal_reads_typed_lines(tmp_path):
     code = (
-        "from minirlhf.teach.session import open_session; from minirlhf.teach.panel import teach_panel; "
+        "from minirlhf.teach.session import open_session; "
+        "from minirlhf.teach.panel import teach_panel; "
         f"s = open_session({str(tmp_path / 's.jsonl')!r}, 'zh'); teach_panel(s); print(len(s.rows))"
     )
     ours, theirs = pty.openpty()
     process = subprocess.Popen([sys.executable, "-c", code], stdin=theirs, stdout=subprocess.PIPE,
-                               encoding="utf-8")  # fmt: skip
+                               encoding="utf-8")
     os.write(ours, b"ok\nx\n")
     assert process.communicate(timeout=120)[0].endswith("3\n")  # session, round, label
     os.close(ours)

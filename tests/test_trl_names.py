@@ -19,7 +19,7 @@ from minirlhf.course.lesson09 import exercises as lesson09
 PINNED = json.loads((Path(__file__).parent / "trl_names.json").read_text(encoding="utf-8"))
 NAME = "09_beyond_ppo"
 HERE = ("step1_language_model", "step2_reward_model", "step3_ppo", "beyond.policy_gradient",
-        "beyond.dpo")  # fmt: skip
+        "beyond.dpo")
 
 
 def known(name):

@@ -1,6 +1,6 @@
 """The walk: every stop replayed under a debugger and compared with the table it is documented by.
 
-One source: minirlhf.walk.walks.STOPS.  The printed walk, the table in the tour and these tests read it.
+One source: minirlhf.walk.walks.STOPS.  The printed walk, the tour's table and these tests read it.
 """
 
 import bdb
@@ -80,7 +80,7 @@ def run(arguments, typed="", **more):
     done = subprocess.run(
         [sys.executable, *map(str, arguments)], input=typed, cwd=REPO, env=environment(**more),
         encoding="utf-8", capture_output=True, timeout=60,
-    )  # fmt: skip
+    )
     return done.returncode, done.stdout, done.stderr
 
 
@@ -103,7 +103,7 @@ def test_every_stop_shows_what_the_table_says(scenario):
             np.testing.assert_allclose(
                 np.asarray(value, float), np.asarray(expected, float), rtol=0, atol=1e-12,
                 err_msg=where,
-            )  # fmt: skip
+            )
 
 
 def test_the_table_is_that_of_the_design():
@@ -126,7 +126,7 @@ def test_the_table_is_that_of_the_design():
         12: {"preferred": 0.75, "loss": 0.2877, "elo": 190.8485},
         13: {"rloo": (2, -0.667, -0.667, -0.667), "grpo": (1.732, -0.577, -0.577, -0.577)},
         14: {"delta": (0, 0, 0.5), "advantages": (0.125, 0.25, 0.5), "returns": (0.625, 0.75, 1)},
-    }  # fmt: skip
+    }
     assert set(paper) == set(range(1, 15))
     for number, values in paper.items():
         for name, expected in values.items():
@@ -193,7 +193,7 @@ def test_the_real_iteration_runs():
 @pytest.mark.parametrize("scenario,stop", [
     ("ppo", "0"), ("ppo", "15"), ("ppo", "-1"), ("ppo", "x"), ("ppo", "4.0"), ("reward", "6"),
     ("reward", "ratio"), ("transformer", "99"), ("rufus", "2"),
-])  # fmt: skip
+])
 def test_a_wrong_stop_is_one_line(scenario, stop, capsys, monkeypatch):
     from minirlhf.__main__ import main
 
@@ -295,13 +295,13 @@ def command(configuration, file):
     ("one PPO iteration on Rufus, 4 prompts", "p models\nc\n", "policy_loss"),
     ("the current notebook source", "", "PPO(4, 2)"),
     ("the current test", "", "1 passed"),
-])  # fmt: skip
+])
 def test_the_entries_of_vs_code_run(name, typed, expected, tmp_path):
     file = tmp_path / "test_current.py"
     file.write_text(
         "# %% a cell\nfrom minirlhf.step3_ppo import PPOSettings\n"
         "def test_it():\n    assert PPOSettings()\nprint('PPO(4, 2)')\n", encoding="utf-8",
-    )  # fmt: skip
+    )
     (configuration,) = [entry for entry in configurations() if entry["name"] == name]
     words, env = command(configuration, file)
     status, out, err = run(words, typed, **env)
@@ -400,7 +400,7 @@ def test_the_debug_adapter_stops_reads_and_steps_into_the_package_only():
          *command(entry, "")[0]],
         cwd=REPO, env=environment(MINIRLHF_STOP="4", PYDEVD_DISABLE_FILE_VALIDATION="1"),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
     try:
         adapter = Adapter(port)
         adapter.ask("initialize", adapterID="debugpy", clientID="test", pathFormat="path")
@@ -512,7 +512,7 @@ def test_records_fit_one_line_with_names_and_shapes():
         models.reward_model, models.reward_config, rollout.tokens, np.array([3, 3])
     )
     records = (models, rollout, samples, cache, cache.blocks[0], cache.blocks[0].attention,
-               reward_cache, models.policy)  # fmt: skip
+               reward_cache, models.policy)
     for record in records:
         text = repr(record)
         assert "\n" not in text and len(text) <= 100, text
@@ -536,7 +536,7 @@ def frames_of_one_update():
     settings = step3_ppo.PPOSettings(
         rollout_size=4, minibatch_size=2, max_new_tokens=4, entropy_coef=0.01,
         max_grad_norm=1e-6,  # every gradient is clipped, so the count does not hang on numbers
-    )  # fmt: skip
+    )
     rollout = step3_ppo.make_rollout(models, [[1, 4, 5], [1, 6]] * 2, 0.1, settings, rng)
     adams = {"policy": init_adam(models.policy), "value_model": init_adam(models.value_model)}
     package = str(REPO / "minirlhf") + os.sep
@@ -570,7 +570,7 @@ def test_a_training_step_is_four_frames_deep():
     assert max(depth for _, depth, _ in calls) == 1 + 4
     assert {n for n, depth, _ in calls if depth == 5} == {
         "softmax", "softmax_backward", "column_sum",
-    }  # fmt: skip
+    }
     # closures, lambdas and comprehensions: none, not even in ppo_update itself
     assert not [n for n in names if n.startswith("<")]
     assert not [code.co_name for _, _, code in calls if code.co_freevars]

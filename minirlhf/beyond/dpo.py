@@ -72,7 +72,7 @@ class PairStats(NamedTuple):
 
 
 def log_ratio_margin(chosen_logprobs, rejected_logprobs, ref_chosen_logprobs,
-                     ref_rejected_logprobs):  # fmt: skip
+                     ref_rejected_logprobs):
     """Four (N,) sums over responses -> margin (N,) in nats, PairStats."""
     chosen_moved = chosen_logprobs - ref_chosen_logprobs  # (N,)
     rejected_moved = rejected_logprobs - ref_rejected_logprobs  # (N,)
@@ -202,7 +202,7 @@ def train_dpo(models, pairs, settings, rng, progress=iter):
         loss, grads, stats = dpo_objective(
             models.policy, models.config, inputs, targets, mask, ref_logprobs,
             settings.loss, settings.beta,
-        )  # fmt: skip
+        )
         norm = clip_gradient(grads, settings.max_grad_norm, f"{settings.loss}, step {step}")
         lr = learning_rate(
             step, settings.steps, settings.learning_rate, settings.warmup, settings.schedule

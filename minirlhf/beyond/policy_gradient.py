@@ -156,7 +156,7 @@ class GRPOStats(NamedTuple):
 
 
 def grpo_loss(logprobs, old_logprobs, ref_logprobs, advantages, response_mask, weights,
-              clip_range, kl_coef):  # fmt: skip
+              clip_range, kl_coef):
     """PPO's clipped loss with weighted tokens, plus kl_coef * k3.  Shao et al. 2024, eq. 3.
 
     advantages (B,), the others (B, T) -> loss, dlogprobs (B, T), GRPOStats.  ppo_policy_loss takes
@@ -208,14 +208,14 @@ def reinforce_objective(params, config, inputs, targets, advantages, mask):
 
 
 def grpo_objective(params, config, inputs, targets, old_logprobs, ref_logprobs, advantages, mask,
-                   settings):  # fmt: skip
+                   settings):
     """advantages (B,), the other arrays (B, T) -> loss, grads (Params), GRPOStats."""
     logprobs, cache = policy_forward(params, config, inputs, targets)  # (B, T)
     weights = token_weights(mask, settings.per_response, settings.max_new_tokens)  # (B, T)
     loss, dlogprobs, stats = grpo_loss(
         logprobs, old_logprobs, ref_logprobs, advantages, mask, weights,
         settings.clip_range, settings.kl_coef,
-    )  # fmt: skip
+    )
     return loss, policy_backward(params, config, dlogprobs, cache), stats
 
 
@@ -256,7 +256,7 @@ def update_policy_gradient(models, adam, rollout, advantages, settings, lr, wher
     """
     n = len(advantages)
     size, epochs = (settings.minibatch_size, settings.epochs) if settings.method == "grpo" else (
-        n, 1)  # fmt: skip
+        n, 1)
     figures = []
     for _ in range(epochs):
         order = rng.permutation(n)  # (B,)
@@ -270,7 +270,7 @@ def update_policy_gradient(models, adam, rollout, advantages, settings, lr, wher
                 loss, grads, stats = grpo_objective(
                     models.policy, models.config, inputs, targets, old, ref, advantages[rows],
                     mask, settings,
-                )  # fmt: skip
+                )
                 row = stats._asdict()
             else:
                 loss, grads = reinforce_objective(
@@ -300,7 +300,7 @@ def train_policy_gradient(models, prompts, settings, rng, watch=None, progress=i
         lr = learning_rate(
             iteration, settings.iterations, settings.learning_rate, settings.warmup,
             settings.schedule,
-        )  # fmt: skip
+        )
         where = f"{settings.method}, iteration {iteration}"
         steps = update_policy_gradient(models, adam, rollout, advantages, settings, lr, where, rng)
         figures = {

@@ -124,7 +124,7 @@ def add_verb(verbs, name, reads, writes, example):
         name, help=VERBS[name], description=text[0].upper() + text[1:],
         epilog=f"example: python -m minirlhf {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
     return parser
 
@@ -143,7 +143,7 @@ def add_training(parser, out, settings):
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE",
         help=f"change a setting; may be repeated. Names: {names}",
-    )  # fmt: skip
+    )
 
 
 def add_demo(verbs):
@@ -153,7 +153,7 @@ def add_demo(verbs):
         verbs, "demo", "data/LANG (bundled)",
         "--out: pictures/, summary.json, rankings, histories (.jsonl), checkpoints (.npz)",
         "demo --lang zh --seed 1",
-    )  # fmt: skip
+    )
     add_world(parser)
     add_training(parser, "runs/demo-LANG-SEED", PPO)
 
@@ -165,7 +165,7 @@ def add_pretrain(verbs):
         verbs, "pretrain", "a text: documents end at a blank line; or .jsonl with a field text",
         "--out: pretrained.npz, pretrained.jsonl",
         "pretrain --corpus data/en/corpus.txt --out runs/mine",
-    )  # fmt: skip
+    )
     parser.add_argument("--corpus", type=Path, help="(the bundled corpus of --lang)")
     add_world(parser)
     for name, default in (("n-layer", 2), ("n-head", 2), ("n-embd", 64)):
@@ -180,7 +180,7 @@ def add_sft(verbs):
         verbs, "sft", "a language model; .jsonl with fields prompt, completion",
         "--out: sft.npz, sft.jsonl",
         "sft --model runs/mine/pretrained.npz --out runs/mine",
-    )  # fmt: skip
+    )
     parser.add_argument("--model", type=Path, default=Path("runs/mine/pretrained.npz"))
     parser.add_argument("--demonstrations", type=Path, help="(the bundled ones of --lang)")
     parser.add_argument(
@@ -197,7 +197,7 @@ def add_rank(verbs):
         verbs, "rank", "one or more language models; the questions of a world",
         "--out: rankings.jsonl, preferences.jsonl, rankings_held_out.jsonl",
         "rank --model runs/mine/pretrained.npz --model runs/mine/sft.npz --out runs/mine",
-    )  # fmt: skip
+    )
     parser.add_argument("--model", type=Path, action="append", help="may be repeated")
     parser.add_argument("--count", type=int, default=RANKINGS, help=f"rankings ({RANKINGS})")
     parser.add_argument("--held-out", type=int, default=240, help="held-out rankings (240)")
@@ -215,7 +215,7 @@ def add_reward(verbs):
         "rejected);\n        a language model to start from, or a text to pretrain one on",
         "--out: reward_model.npz, reward_model.jsonl",
         "reward --rankings data/en/rankings.jsonl --model runs/mine/sft.npz --out runs/mine",
-    )  # fmt: skip
+    )
     parser.add_argument("--rankings", type=Path, help="(the bundled ones of --lang)")
     parser.add_argument("--preferences", type=Path, help="pairs instead of rankings")
     parser.add_argument("--test", type=Path, help="held-out pairs or rankings to be judged on")
@@ -233,7 +233,7 @@ def add_ppo(verbs):
         "--out: ppo.npz, ppo.value_model.npz, ppo.jsonl",
         "ppo --model runs/mine/sft.npz --reward-model runs/mine/reward_model.npz "
         "--set kl_coef=0.05 --out runs/mine",
-    )  # fmt: skip
+    )
     parser.add_argument("--model", type=Path, default=Path("runs/mine/sft.npz"))
     parser.add_argument("--reward-model", type=Path, default=Path("runs/mine/reward_model.npz"))
     parser.add_argument("--prompts", type=Path, help="(the bundled training questions of --lang)")
@@ -256,7 +256,7 @@ def add_teach(verbs):
         verbs, "teach", "data/LANG (bundled); what you type; an earlier session",
         "--session: every label at once (.jsonl); beside it the models (.npz), also for chat",
         "teach --annotator Ann --lang en",
-    )  # fmt: skip
+    )
     parser.add_argument("--lang", help="en, zh or a world.json (en, or that of the session)")
     parser.add_argument("--annotator", help="your name (me, or that of the session)")
     parser.add_argument("--session", type=Path, help="(runs/teach/ANNOTATOR-LANG.jsonl)")
@@ -264,7 +264,7 @@ def add_teach(verbs):
     parser.add_argument(
         "--simulate", metavar="NAME",
         help="let a SIMULATED annotator play: a1 to a5, greets, brief, pirate; 10 rounds",
-    )  # fmt: skip
+    )
     parser.add_argument("--seed", type=int, default=0, help="of a new session (0)")
     parser.add_argument("--replay", action="store_true", help="compute the models again, and end")
     parser.add_argument("--export", type=Path, metavar="DIR", help="write its labels as the other "
@@ -275,7 +275,7 @@ def add_evaluate(verbs):
     parser = add_verb(
         verbs, "evaluate", "a language model, a world", "nothing; prints",
         "evaluate runs/mine/ppo.npz --lang en --samples 1000 --json",
-    )  # fmt: skip
+    )
     parser.add_argument("model", type=Path)
     add_world(parser)
     parser.add_argument("--samples", type=int, default=1000, help="answers per split (1000)")
@@ -288,11 +288,11 @@ def add_walk(verbs):
     parser = add_verb(
         verbs, "walk", "the environment variable MINIRLHF_STOP (a number): a breakpoint there",
         "nothing; prints", "walk --scenario ppo --stop 4",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--scenario", default="ppo", choices=("ppo", "transformer", "reward", "rufus"),
         help="what to walk through (ppo); rufus: one real PPO iteration, 4 prompts",
-    )  # fmt: skip
+    )
     parser.add_argument("--stop", metavar="N", help="open pdb there; ratio: where ratio != 1")
 
 

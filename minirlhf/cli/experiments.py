@@ -96,7 +96,7 @@ def run_overoptimization_verb(args, progress, load_world, make_annotators, lengt
     results = run_overoptimization(
         args.lang, args.seed, args.out, args.seeds, load_world(args.lang), people,
         OverSettings(), progress("overoptimization"),
-    )  # fmt: skip
+    )
     wrote = draw("overoptimization", results, args)
     print("\n".join(table(results)))
     labels = results["rows"][0]["labels"]
@@ -129,7 +129,7 @@ def run_signals_verb(args, progress, load_world, make_annotators):
     results = run_signals(
         args.lang, args.seed, args.out, args.seeds, load_world(args.lang), make_annotators,
         SignalSettings(), pipeline.PPO, progress("signals"),
-    )  # fmt: skip
+    )
     wrote = draw("signals", results, args)
     print("\n".join(table(results)))
     print(f"wrote {args.out}: {wrote}")
@@ -148,7 +148,7 @@ def draw(name, results, args):
 
         plots = {"frontier": plot_frontier, "ablations": plot_gallery,
                  "overoptimization": plot_overoptimization, "estimators": plot_estimators,
-                 "signals": plot_signals}  # fmt: skip
+                 "signals": plot_signals}
         save_figure(plots[name](results, args.lang), args.out / f"{name}.png")
     except ImportError:  # the package runs without matplotlib
         return f"{name}.json (no picture: matplotlib is missing)"

@@ -26,4 +26,4 @@ from minirlhf.course.notebook import (
 __all__ = [
     "Choice", "Exercise", "Mistake", "Property", "answer", "check", "close", "difference",
     "finite", "hint", "play", "pretrained", "show", "solution", "where",
-]  # fmt: skip
+]

@@ -43,7 +43,7 @@ def lines(ax, x, curves, title="", xlabel="", ylabel=""):
         ax.annotate(
             label, (x[-1], values[-1]), (4, 0), textcoords="offset points", va="center",
             size=8, color=colour, annotation_clip=False,
-        )  # fmt: skip
+        )
     frame(ax, title, xlabel, ylabel)
 
 

@@ -21,14 +21,14 @@ def explain(exercise, function, case, got, expected, all_got, number):
         return Verdict(
             "no error", f"For {show_arguments(case)} an error was expected "
             f"({first_line(wanted.value)}), yours returned {short(got.value)}."
-        )  # fmt: skip
+        )
     if got.value is None:
         return Verdict("none", f"{exercise.name} returned None. Did you forget `return`?")
     if got.changed:
         return Verdict(
             "changed input", f"{exercise.name} changes its argument number {got.changed}. Work "
             "on a copy, or make a new array: the caller still needs the old one."
-        )  # fmt: skip
+        )
     problem = order_problem(got.value, wanted.value)
     if problem:
         return Verdict("order", problem)

@@ -176,7 +176,7 @@ def grade_notebook(path, student="", seconds=10.0):
             [sys.executable, "-m", "minirlhf.course.grading", str(path), student, *verdicts],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
             encoding="utf-8", env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
-        )  # fmt: skip
+        )
         lines = queue.Queue()
         reader = threading.Thread(target=pass_on, args=(process.stdout, lines), daemon=True)
         reader.start()
@@ -250,7 +250,7 @@ def grade_class(folder, out, seconds=10.0, same_cases=False):
             rows.append(
                 [student, place, exercise.id, exercise.name, verdict.tag, points,
                  exercise.points, verdict.message]
-            )  # fmt: skip
+            )
             mistakes[f"{exercise.id} {exercise.name}".strip(), verdict.tag] += 1
         got = sum(row[5] for row in rows if row[1] == place)
         of = sum(row[6] for row in rows if row[1] == place)

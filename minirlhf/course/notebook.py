@@ -163,12 +163,12 @@ def play(draw, **choices):
         controls[name] = ipywidgets.SelectionSlider(
             options=list(values), value=values[0], description=name.replace("_", " "),
             continuous_update=False, style={"description_width": "initial"},
-        )  # fmt: skip
+        )
         if isinstance(values[0], str):
             controls[name] = ipywidgets.Dropdown(
                 options=list(values), description=name.replace("_", " "),
                 style={"description_width": "initial"},
-            )  # fmt: skip
+            )
     shown = ipywidgets.interactive_output(draw, controls)
     sys.modules["IPython.display"].display(ipywidgets.VBox([*controls.values(), shown]))
 

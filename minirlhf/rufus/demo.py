@@ -169,7 +169,7 @@ def train_everything(world, lang, seed, out, progress, resume, teller, pretrain_
             reward_model, _ = run_reward(
                 sft, new + again, out, seed, settings, progress("reward"),
                 number=number, previous=last, name=name,
-            )  # fmt: skip
+            )
         teller.lap("reward")
         accuracy = reward_accuracy(reward_model, held_out, world)
         accuracies.append({"rankings": len(rankings), "accuracy_held_out": accuracy["gold"]})
@@ -183,7 +183,7 @@ def train_everything(world, lang, seed, out, progress, resume, teller, pretrain_
             policy, value_model, _ = run_ppo(
                 sft, reward_model, world.questions("train"), out, seed, ppo, world,
                 progress("ppo"), number, last, last_values, name,
-            )  # fmt: skip
+            )
         teller.lap("ppo")
         tell_ppo(read_log(out / f"{name}.jsonl"), teller)
     write_rankings(out / "rankings.jsonl", rankings)
@@ -191,7 +191,7 @@ def train_everything(world, lang, seed, out, progress, resume, teller, pretrain_
     models = {
         "pretrained": pretrained, "sft": sft, "reward_model": reward_model,
         "value_model": value_model, "ppo": policy,
-    }  # fmt: skip
+    }
     histories = {
         "pretrain": history,
         "reward": all_rounds(out, "reward_model", "step"),
@@ -479,7 +479,7 @@ def draw(world, models, histories, results, summary, lang, seed, out):
     strip = answer_in_numbers(
         models["ppo"], models["sft"], models["reward_model"], models["value_model"],
         world.story["prompt"], histories["ppo"][-1]["kl_coef"], stage_rng(seed, "evaluate", 2),
-    )  # fmt: skip
+    )
     prompt, text = world.story["prompt"], world.story["corrected"]
     example = encode_example(
         models["ppo"].tokenizer, prompt, text, models["ppo"].config.block_size

@@ -248,7 +248,7 @@ def build_language_model(texts, size, rng):
     config = GPTConfig(
         vocab_size=len(tokenizer), block_size=block_size,
         n_layer=size.n_layer, n_head=size.n_head, n_embd=size.n_embd,
-    )  # fmt: skip
+    )
     params = init_params(config, rng)
     return Model(LANGUAGE_MODEL, params, config, tokenizer, {"max_new_tokens": limit})
 
@@ -287,7 +287,7 @@ def run_pretrain(
     history = train_language_model(
         model.params, model.config, examples[n_held_out:], settings, rng,
         examples[:n_held_out], out / "pretrained.resume.npz", progress,
-    )  # fmt: skip
+    )
     entropies = corpus_figures(examples, model.config.vocab_size)
     model = model._replace(
         extra=model.extra | {"corpus_entropy": entropies, "documents": len(texts)}
@@ -311,7 +311,7 @@ def run_sft(model, demonstrations, out, seed, settings=SFT, progress=iter, where
     history = train_language_model(
         params, model.config, examples, settings, stage_rng(seed, "sft"),
         (), out / "sft.resume.npz", progress,
-    )  # fmt: skip
+    )
     return finish(model._replace(params=params), out, "sft", history), history
 
 
@@ -362,7 +362,7 @@ def rank_answers(world, collected, annotators, rng):
             Ranking(
                 place["prompt"], place["responses"], [int(rank) for rank in ranks],
                 place["models"], annotator.name,
-            )  # fmt: skip
+            )
         )
     return rankings
 
@@ -389,7 +389,7 @@ def run_rank(world, models, out, seed, count=RANKINGS, split="train", k=ANSWERS,
 def run_reward(
     model, rankings, out, seed, settings=REWARD, progress=iter, where="rankings",
     number=1, previous=None, name="reward_model",
-):  # fmt: skip
+):
     """Train a reward model on rankings -> Model, history.
 
     It starts from a language model with a new head, or from `previous`, the reward model of the
@@ -476,7 +476,7 @@ def reward_accuracy(reward_model, rankings, world=None):
 def run_ppo(
     model, reward_model, prompts, out, seed, settings=PPO, world=None, progress=iter,
     number=1, start=None, start_values=None, name="ppo",
-):  # fmt: skip
+):
     """PPO against reward_model -> policy, value model (Models), history.
 
     model is the frozen reference.  The policy starts from it and the value model from the reward
@@ -490,7 +490,7 @@ def run_ppo(
     models = PPOModels(
         start.params.copy(), model.params, reward_model.params, start_values.params.copy(),
         model.config, reward_model.config,
-    )  # fmt: skip
+    )
     watch = GoldWatch(world, model.tokenizer) if world is not None else None
     ids = encode_prompts(model, prompts)
     settings = replace(settings, max_new_tokens=model.extra["max_new_tokens"])
@@ -501,7 +501,7 @@ def run_ppo(
     save_model(
         out / f"{name}.value_model.npz", VALUE_MODEL, value_model.params, value_model.config,
         value_model.tokenizer, value_model.extra,
-    )  # fmt: skip
+    )
     policy = model._replace(params=models.policy)
     return finish(policy, out, name, history), value_model, history
 
@@ -515,7 +515,7 @@ def answer_in_numbers(policy, reference, reward_model, value_model, prompt, kl_c
     models = PPOModels(
         policy.params, reference.params, reward_model.params, value_model.params,
         policy.config, reward_model.config,
-    )  # fmt: skip
+    )
     settings = replace(PPO, max_new_tokens=policy.extra["max_new_tokens"])
     rollout = make_rollout(models, encode_prompts(policy, [prompt]), kl_coef, settings, rng)
     said = rollout.response_mask[0] > 0  # (T,) bool

@@ -30,7 +30,7 @@ class Desk:
             self.session.ask()
         if self.session.version:
             return self.words(f"Going on with version {self.session.version} of Rufus.",
-                              f"接着上次：Rufus 是第 {self.session.version} 版。")  # fmt: skip
+                              f"接着上次：Rufus 是第 {self.session.version} 版。")
         return self.words("Rank the answers from best to worst, mark what sounds unnatural, or "
                           "write the right answer. Then let Rufus learn.",
                           "请从最好到最差排序，标出不自然的，或写出正确的回答。然后让 Rufus 学习。")
@@ -47,7 +47,7 @@ class Desk:
         """Answer i shares the place that was given last."""
         if not self.tiers:
             raise InputError(self.words("Rank another answer first; this one can share its place.",
-                                        "请先给另一句名次，这一句才能与它并列。"))  # fmt: skip
+                                        "请先给另一句名次，这一句才能与它并列。"))
         if i not in self.tiers[-1]:
             self.take_out(i)
             self.tiers[-1].append(i)
@@ -115,7 +115,7 @@ class Desk:
         self.keep_ranking()
         if self.session.round is not None and not self.session.labels:
             raise InputError(self.words("Nothing has been said yet. Judge an answer, or skip.",
-                                        "还没有标注。请评价，或按“跳过”。"))  # fmt: skip
+                                        "还没有标注。请评价，或按“跳过”。"))
         self.session.ask()
         return self.words("The next question.", "下一题。")
 
@@ -134,7 +134,7 @@ class Desk:
         number = self.session.version
         return self.words(
             f"The last label is taken back. Rufus had learned from it; now he is version {number}.",
-            f"上一个标注已撤销。Rufus 学过它；现在是没有它的第 {number} 版。")  # fmt: skip
+            f"上一个标注已撤销。Rufus 学过它；现在是没有它的第 {number} 版。")
 
     def learn(self, progress=iter):
         """Rufus learns from all labels since the last time."""
@@ -143,11 +143,11 @@ class Desk:
         learned = self.session.learn(progress)
         if learned is None:
             raise InputError(self.words("Nothing new has been said since Rufus last learned.",
-                                        "上次学习之后没有新的标注。"))  # fmt: skip
+                                        "上次学习之后没有新的标注。"))
         self.learned, seconds = learned, time.perf_counter() - started
         return self.words(
             f"Rufus has learned, in {seconds:.1f} s. He is now version {learned.version}.",
-            f"Rufus 学完了，用时 {seconds:.1f} 秒，现在是第 {learned.version} 版。")  # fmt: skip
+            f"Rufus 学完了，用时 {seconds:.1f} 秒，现在是第 {learned.version} 版。")
 
 
 def ranks_of(tiers, k):

@@ -206,7 +206,7 @@ def learn(setup, state, rows, number, progress=iter):
             learning_rate=settings.learning_rate, clip_range=settings.clip_range,
             kl_coef=settings.kl_coef, warmup=1, schedule="constant",
             max_new_tokens=base.extra["max_new_tokens"], threads=settings.threads,
-        )  # fmt: skip
+        )
         models = PPOModels(policy, sft, reward, reward.copy(), base.config, base.config)
         train_ppo(models, encode_prompts(base, prompts), ppo, rng, progress=progress)
     history = state.history + [look_back(setup, state, rows, number)]
@@ -248,7 +248,7 @@ def learn_reward_model(setup, sft, rankings, rng):
     small = RewardModelSettings(
         batch_size=settings.reward_batch, epochs=epochs, warmup=4,
         learning_rate=settings.reward_learning_rate,
-    )  # fmt: skip
+    )
     reward = with_scalar_head(sft, base.config, rng)
     train_reward_model(reward, base.config, encoded, small, rng)
     samples = reference_rows(model_of(setup, sft), setup.taught, rng, 128)

@@ -48,7 +48,7 @@ def how_to_go_on(session):
         f"or on a terminal: python -m minirlhf teach --session {session.path}",
         f'在 Jupyter 里，这里会出现一个面板。没有面板时：tell(session, "2 > 1")，'
         f'tell(session, "?")；或在终端：python -m minirlhf teach --session {session.path}',
-    )  # fmt: skip
+    )
 
 
 def tell(session, line):

@@ -62,7 +62,7 @@ def title_html(lang, annotator, simulated, path):
     mark = "rufus-who"
     if simulated:
         who = say(lang, f"SIMULATED annotator {annotator} teaches Rufus. No person judges here.",
-                  f"由模拟标注者 {annotator} 教 Rufus，没有真人参与。")  # fmt: skip
+                  f"由模拟标注者 {annotator} 教 Rufus，没有真人参与。")
         mark = "rufus-simulated"
     kept = say(lang, f"Every label is kept at once in {path}.", f"每个标注立即保存在 {path}。")
     return f'{CSS}<span class="{mark}">{safe(who)}</span> <small>{safe(kept)}</small>'
@@ -101,7 +101,7 @@ def comparisons_html(lang, comparisons):
     """list of Comparison -> tables, before and after side by side; what changed says so."""
     if not comparisons:
         return safe(say(lang, "What Rufus said before and after appears here when he has learned.",
-                        "Rufus 学习之后，这里会出现之前和之后的回答。"))  # fmt: skip
+                        "Rufus 学习之后，这里会出现之前和之后的回答。"))
     before, after = say(lang, "before", "之前"), say(lang, "after", "之后")
     same, changed = say(lang, "same", "没变"), say(lang, "changed", "变了")
     tables = []
@@ -148,7 +148,7 @@ def history_png(history, lang, simulated):
         whose = say(lang, "the SIMULATED annotator's", "模拟标注者的")
     names = (say(lang, f"natural answers, by {whose} votes", f"自然的回答（{whose}评价）"),
              say(lang, f"reward model agrees with {whose} new pairs",
-                 f"奖励模型与{whose}新标注一致"))  # fmt: skip
+                 f"奖励模型与{whose}新标注一致"))
     with style():
         fig, axes = canvas(2.7)
         ax = axes[0]
@@ -174,4 +174,4 @@ def curve(ax, x, shares, notes, name, colour, look, offset):
     ax.plot(x[known], shares[known], look, color=colour, label=name, linewidth=1.8, markersize=5)
     for i in known[-NOTED:]:
         ax.annotate(notes[i], (x[i], shares[i]), (0, offset), textcoords="offset points",
-                    ha="center", size=8.5, color=GREY)  # fmt: skip
+                    ha="center", size=8.5, color=GREY)

@@ -48,17 +48,17 @@ class Panel:
         kit, desk, w = self.kit, self.desk, self.desk.words
         title = kit.HTML(title_html(
             self.lang, self.session.annotator, self.session.simulated, self.session.path
-        ))  # fmt: skip
+        ))
         self.question, self.answers = kit.HTML(), []  # answers: of (HTML, four Buttons, their box)
         self.answer_box = kit.VBox()
         self.all_natural = self.button(w("all natural", "都自然"), "110px", desk.natural)
         self.skip_button = self.button(w("skip", "跳过"), "90px", desk.skip)
         self.undo_button = self.button(w("undo", "撤销"), "90px", self.undo)
         self.correction, self.correct_button = self.field(
-            w("Say it right:", "正确的回答："), w("keep", "保存"), self.correct)  # fmt: skip
+            w("Say it right:", "正确的回答："), w("keep", "保存"), self.correct)
         self.corrections = kit.HTML()
         self.own, self.own_button = self.field(
-            w("Ask your own:", "自己提问："), w("ask", "提问"), self.ask)  # fmt: skip
+            w("Ask your own:", "自己提问："), w("ask", "提问"), self.ask)
         self.learn_button = self.button(w("Rufus, learn!", "Rufus，学吧！"), "150px", self.learn)
         self.learn_button.button_style = "primary"
         self.next_button = self.button(w("next question", "下一题"), "150px", desk.go_on)
@@ -72,7 +72,7 @@ class Panel:
             self.in_line(self.own, self.own_button),
             self.in_line(self.learn_button, self.next_button, self.bar),
             self.status, self.table, self.history,
-        ])  # fmt: skip
+        ])
         self.box.add_class("rufus")
 
     def in_line(self, *widgets):
@@ -87,7 +87,7 @@ class Panel:
         button = self.kit.Button(
             description=description, tooltip=tooltip or description,
             layout=self.kit.Layout(width=width),
-        )  # fmt: skip
+        )
         self.actions[button] = (method, arguments)
         button.on_click(self.pressed)
         return button
@@ -97,7 +97,7 @@ class Panel:
         text = self.kit.Text(
             description=description, continuous_update=False, layout=self.kit.Layout(width="460px"),
             style={"description_width": "110px"},
-        )  # fmt: skip
+        )
         text.on_msg(self.key_in_field)
         text.observe(self.field_changed, "value")
         self.actions[text] = (method, (text,))
@@ -117,7 +117,7 @@ class Panel:
                 f"answer {n} is the best", f"第 {n} 句最好")),
             self.button("", "115px", desk.unnatural, i, tooltip=w(
                 f"answer {n} sounds unnatural", f"第 {n} 句不自然")),
-        ]  # fmt: skip
+        ]
         row = self.in_line(text, *buttons)
         row.add_class("rufus-row")
         self.answers.append((text, buttons, row))
@@ -167,7 +167,7 @@ class Panel:
             said = str(error)
         except KeyboardInterrupt:
             said = self.desk.words("Interrupted. Every label is kept; press a button to go on.",
-                                   "已中断。所有标注都已保存；按按钮继续。")  # fmt: skip
+                                   "已中断。所有标注都已保存；按按钮继续。")
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
         self.status.value = status_html(said, wrong)
@@ -177,7 +177,7 @@ class Panel:
         if self.session.round != self.shown:
             self.desk.tiers = []
             raise InputError(self.desk.words("Another question was asked meanwhile. Here it is.",
-                                             "别处问了另一个问题，就是这个。"))  # fmt: skip
+                                             "别处问了另一个问题，就是这个。"))
 
     # ---- actions that need a widget ---------------------------------------------------------
 

@@ -159,7 +159,7 @@ def as_round(row):
     return Round(
         row["number"], row["prompt"], list(row["responses"]), list(row["models"]),
         row["version"], row["of"],
-    )  # fmt: skip
+    )
 
 
 def labels_of(rows, number):

@@ -91,7 +91,7 @@ def save_states(path, states):
         if state.reward is not None:
             arrays[f"{i}.reward"] = state.reward.flat
         meta.append({"at": i, "version": state.version, "key": state.key,
-                     "history": state.history})  # fmt: skip
+                     "history": state.history})
     write_arrays(path, arrays, {"kind": "models of a session", "states": meta})
 
 

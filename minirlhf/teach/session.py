@@ -60,7 +60,7 @@ class Learned(NamedTuple):
 
 
 def open_session(path, lang=None, annotator=None, seed=0, simulated=False,
-                 settings=TeachSettings(), progress=iter):  # fmt: skip
+                 settings=TeachSettings(), progress=iter):
     """Start a session in a new file, or go on with an old one -> Session.
 
     lang and annotator of a new one are "en" and "me" where None is given.  An old one keeps its own
@@ -178,7 +178,7 @@ class Session:
         self._append(
             "round", prompt=prompt, responses=[texts[i] for i in order],
             models=[names[i] for i in order], of=again.number if mine else -1,
-        )  # fmt: skip
+        )
         self.rounds[number] = self.round = as_round(self.rows[-1])
         return self.round
 

@@ -44,7 +44,7 @@ def make_person(name, lang, seed=0):
     """-> a SIMULATED Person in a language's world.  Raises InputError for an unknown name."""
     check_name(name)
     annotators = {annotator.name: annotator for annotator in make_annotators(
-        np.random.default_rng(seed))}  # fmt: skip
+        np.random.default_rng(seed))}
     return Person(name, World.load(lang), annotators.get(name, Annotator(name)), seed)
 
 

@@ -51,12 +51,12 @@ class Teller:
         session, name = self.session, plain(self.session.annotator)
         if session.simulated:
             self.say(f"SIMULATED annotator {name} teaches Rufus. No person types here.",
-                     f"由模拟标注者 {name} 教 Rufus，没有真人参与。")  # fmt: skip
+                     f"由模拟标注者 {name} 教 Rufus，没有真人参与。")
         else:
             self.say(f"{name} teaches Rufus. Judge what he says; he learns from it.",
-                     f"{name} 来教 Rufus。请评价他说的话，他会从中学习。")  # fmt: skip
+                     f"{name} 来教 Rufus。请评价他说的话，他会从中学习。")
         self.say(f"Every label is kept at once in {session.path}.",
-                 f"每个标注立即保存在 {session.path}。")  # fmt: skip
+                 f"每个标注立即保存在 {session.path}。")
         if len(session.rows) > 1:
             self.say(f"Going on after {len(session.rounds)} rounds, with version "
                      f"{session.version} of Rufus.",
@@ -67,7 +67,7 @@ class Teller:
         """A question and its answers; who said them is not told."""
         count = sum(number <= asked.number for number in self.session.rounds)
         self.say(f"\nRound {count}. Rufus is asked: {plain(asked.prompt)}",
-                 f"\n第 {count} 轮。问 Rufus：{plain(asked.prompt)}")  # fmt: skip
+                 f"\n第 {count} 轮。问 Rufus：{plain(asked.prompt)}")
         for i, response in enumerate(asked.responses, start=1):
             print(f"  {i}  {plain(response)}", flush=True)
 
@@ -82,14 +82,14 @@ class Teller:
         for comparison in learned.comparisons:
             if comparison.taught:
                 self.say(f"The same question: {plain(comparison.prompt)}",
-                         f"同一个问题：{plain(comparison.prompt)}")  # fmt: skip
+                         f"同一个问题：{plain(comparison.prompt)}")
             else:
                 self.say(f"A question he was never taught: {plain(comparison.prompt)}",
-                         f"从没教过的问题：{plain(comparison.prompt)}")  # fmt: skip
+                         f"从没教过的问题：{plain(comparison.prompt)}")
             for before, after in zip(comparison.before, comparison.after):
                 gap = " " * max(2, COLUMN - text_cells(plain(before)))
                 self.say(f"  before: {plain(before)}{gap}after: {plain(after)}",
-                         f"  之前：{plain(before)}{gap}之后：{plain(after)}")  # fmt: skip
+                         f"  之前：{plain(before)}{gap}之后：{plain(after)}")
         self.history_line(learned.figures)
 
     def history_line(self, row):
@@ -105,7 +105,7 @@ class Teller:
         share, pairs = self_consistency(session_rankings(self.session.rows))
         if pairs:
             self.say(f"You judged {pairs} pairs twice, and {100 * share:.0f} % of them alike.",
-                     f"你有 {pairs} 对判断过两次，其中 {100 * share:.0f} % 前后一致。")  # fmt: skip
+                     f"你有 {pairs} 对判断过两次，其中 {100 * share:.0f} % 前后一致。")
 
 
 # ---- the loop -------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ def teach(session, hands, rounds=None):
     if session.version:
         path = session.save_rufus()
         teller.say(f"Talk to him: python -m minirlhf chat {path}",
-                   f"和他聊聊：python -m minirlhf chat {path}")  # fmt: skip
+                   f"和他聊聊：python -m minirlhf chat {path}")
     teller.say("Everything is kept. Start again to go on.", "一切都已保存。再次运行即可继续。")
 
 
@@ -192,7 +192,7 @@ def act(session, teller, action, value):
             teller.learned(learned, time.perf_counter() - started)
         elif action == "learn" or not session.labels:
             teller.say("Nothing new has been said. Judge an answer, or type s to skip.",
-                       "还没有新的标注。请评价，或输入 s 跳过。")  # fmt: skip
+                       "还没有新的标注。请评价，或输入 s 跳过。")
             return 0
         if action == "done":
             session.round = None
@@ -216,7 +216,7 @@ def undo(session, teller):
     teller.say("The last label is taken back.", "上一个标注已撤销。")
     if session.states[-1].key != before.key:
         teller.say(f"Rufus had learned from it. He is version {session.version}, without it.",
-                   f"Rufus 学过它；现在是没有它的第 {session.version} 版。")  # fmt: skip
+                   f"Rufus 学过它；现在是没有它的第 {session.version} 版。")
 
 
 # ---- the verb -------------------------------------------------------------------------------

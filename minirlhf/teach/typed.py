@@ -54,7 +54,7 @@ def kept_line(lang, kind, value):
         return say(lang, f"Kept: unnatural: {marked}.", f"已保存：不自然：{marked}。")
     if kind == "correction":
         return say(lang, f"Kept: the right answer is: {plain(value)}",
-                   f"已保存：正确的回答是：{plain(value)}")  # fmt: skip
+                   f"已保存：正确的回答是：{plain(value)}")
     return say(lang, "Skipped.", "已跳过。")
 
 
@@ -69,12 +69,12 @@ def history_line(lang, simulated, row):
     if row["agreement"] is not None:
         share = f"{100 * row['agreement']:.0f} %"
         agreement = say(lang, f"{share} of {row['pairs']} new pairs",
-                        f"{row['pairs']} 对新标注中 {share}")  # fmt: skip
+                        f"{row['pairs']} 对新标注中 {share}")
     by, whom, who = ("its", "it", "模拟标注者") if simulated else ("your", "you", "你")
     return say(lang, f"Version {row['judged']}: natural by {by} votes: {natural}; "
                f"the reward model agreed with {whom}: {agreement}.",
                f"第 {row['judged']} 版：{who}觉得自然的：{natural}；"
-               f"奖励模型与{who}一致：{agreement}。")  # fmt: skip
+               f"奖励模型与{who}一致：{agreement}。")
 
 
 # ---- what a person types --------------------------------------------------------------------
@@ -90,7 +90,7 @@ def read_line(line, k, lang):
     words = text.lower().replace("，", " ").replace(",", " ").split()
     alone = {"": "done", "s": "skip", "z": "undo", "undo": "undo", "skip": "skip", "h": "history",
              "l": "learn", "learn": "learn", "history": "history", "?": "help", "？": "help",
-             "help": "help", "x": "end", "quit": "end", "exit": "end"}  # fmt: skip
+             "help": "help", "x": "end", "quit": "end", "exit": "end"}
     if text.lower() in alone:
         return alone[text.lower()], None
     if text[0] in "=＝":
@@ -107,20 +107,20 @@ def read_line(line, k, lang):
         return read_order(text, k, lang)
     raise InputError(say(
         lang, "That is not understood. Type ? for help; a correction begins with =.",
-        "没有看懂。输入 ? 看帮助；纠正以 = 开头。"))  # fmt: skip
+        "没有看懂。输入 ? 看帮助；纠正以 = 开头。"))
 
 
 def nothing(lang):
     """Raises InputError: u without a number."""
     raise InputError(say(lang, "Which ones? u 1 3, or u all, or ok if all sound natural.",
-                         "哪几句？例如 u 1 3；u all 表示都不自然，ok 表示都自然。"))  # fmt: skip
+                         "哪几句？例如 u 1 3；u all 表示都不自然，ok 表示都自然。"))
 
 
 def number_of(word, k, lang):
     """"3" -> 2.  Raises InputError unless it is the number of an answer."""
     if not re.fullmatch(r"[0-9]{1,9}", word) or not 1 <= int(word) <= k:
         raise InputError(say(lang, f"{plain(word)} is no answer; they have the numbers 1 to {k}.",
-                             f"没有第 {plain(word)} 句；编号是 1 到 {k}。"))  # fmt: skip
+                             f"没有第 {plain(word)} 句；编号是 1 到 {k}。"))
     return int(word) - 1
 
 

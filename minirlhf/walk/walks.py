@@ -130,7 +130,7 @@ PPO_STOPS = (
     Stop(14, "GAE", "GAE", "delta = r + next V - V, A = delta + 1/2 next A, returns = A + V",
          (("delta", "[[0, 0, 1/2]]"), ("advantages", "[[1/8, 1/4, 1/2]]"),
           ("returns", "[[5/8, 3/4, 1]]"))),
-)  # fmt: skip
+)
 
 TRANSFORMER_STOPS = (
     Stop(1, "embedding", "嵌入", "x = wte[inputs] + wpe", (("x", "[WTE[:3]]"),)),
@@ -167,7 +167,7 @@ TRANSFORMER_STOPS = (
     Stop(14, "backward: weights", "反向：权重", "dwte = as lookup + as head; all tensors agree",
          (("dh1_agrees", "True"), ("dx_agrees", "True"), ("dwte_agrees", "True"),
           ("all_agree", "True"))),
-)  # fmt: skip
+)
 
 REWARD_STOPS = (
     Stop(1, "scores before", "更新前的分数", "scores = hidden head_w + head_b",
@@ -182,7 +182,7 @@ REWARD_STOPS = (
     Stop(5, "scores after", "更新后的分数", "head_w -= lr * dhead_w, lr = 9 ln 2",
          (("scores_after", "[[7*log(2)/2, log(2)/2, -3*log(2)]]"), ("p_ab", "8/9"),
           ("accuracy", "1"), ("loss_after", "log((1+2**-3) * (1+2**-6.5) * (1+2**-3.5))/3"))),
-)  # fmt: skip
+)
 
 STOPS = {"ppo": PPO_STOPS, "transformer": TRANSFORMER_STOPS, "reward": REWARD_STOPS}
 
@@ -732,7 +732,7 @@ def markdown_table(scenario, chinese=False):
 # ---- the verb -------------------------------------------------------------------------------
 
 WALKS = {"ppo": walk_ppo, "transformer": walk_transformer, "reward": walk_reward,
-         "rufus": walk_rufus}  # fmt: skip
+         "rufus": walk_rufus}
 
 
 def parse_stop(text, scenario, where):

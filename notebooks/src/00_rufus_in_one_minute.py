@@ -29,8 +29,8 @@ import numpy as np
 
 from minirlhf import step1_language_model, step2_reward_model, step3_ppo
 from minirlhf.adam import init_adam
-from minirlhf.course import answer, check, play, pretrained, show, where
-from minirlhf.course.lesson00 import figures as draw00  # noqa
+from minirlhf.course import answer, check, hint, play, pretrained, show, where
+from minirlhf.course.lesson00 import figures as draw00
 from minirlhf.data import Ranking
 from minirlhf.rufus import pipeline
 from minirlhf.rufus.world import World, make_annotators
@@ -276,11 +276,11 @@ def practise(model, judge, questions, seed):
     models = step3_ppo.PPOModels(
         policy=model.params.copy(), ref_policy=model.params, reward_model=judge.params,
         value_model=judge.params.copy(), config=model.config, reward_config=judge.config,
-    )  # fmt: skip
+    )
     adams = {name: init_adam(getattr(models, name)) for name in ("policy", "value_model")}
     prompts, rng = pipeline.encode_prompts(model, questions), pipeline.stage_rng(seed, "ppo")
     settings = replace(pipeline.PPO, iterations=16, rollout_size=32,
-                       max_new_tokens=model.extra["max_new_tokens"])  # fmt: skip
+                       max_new_tokens=model.extra["max_new_tokens"])
     kept = []
     for update in range(settings.iterations):  # speak, be judged, change a little
         step3_ppo.ppo_iteration(models, adams, prompts, settings.kl_coef, settings, update, rng)
@@ -455,7 +455,7 @@ show(draw00.verdict_bars(bars),
      "Both become natural. Natural but false answers: SFT raises them from "
      f"{false[0][0]:.0f} to {false[0][1]:.0f} % (seed {SEED}) and from {false[1][0]:.0f} to "
      f"{false[1][1]:.0f} % (seed {OTHER_SEED}); PPO ends at {false[0][2]:.0f} and "
-     f"{false[1][2]:.0f} %.")  # fmt: skip
+     f"{false[1][2]:.0f} %.")
 assert SEED != 1 or all(f[1] > f[0] for f in false)
 assert min(b[2][3, :2].sum() for b in bars) > 0.8
 

@@ -25,7 +25,7 @@ from minirlhf import gpt, layers
 from minirlhf.course import check, play, pretrained, show, where
 from minirlhf.course.lesson01 import exercises as lesson01
 from minirlhf.course.lesson01 import figures as draw01
-from minirlhf.course.notebook import hint, solution  # noqa: F401
+from minirlhf.course.notebook import hint, solution
 from minirlhf.gradcheck import compare_params, relative_error
 from minirlhf.step1_language_model import cross_entropy, language_model_loss
 from minirlhf.tokenizer import BOS, build_tokenizer
@@ -213,9 +213,9 @@ z, nudges = logits[0, place], 10.0 ** np.arange(-1, -13.1, -0.5)
 single = z.astype(np.float32)
 one_sided = lesson01.numerical_grad_one_sided
 ways = {"up and down": (numerical_grad, z), "up only": (one_sided, z),
-        "up and down, float32": (numerical_grad, single)}  # fmt: skip
+        "up and down, float32": (numerical_grad, single)}
 errors = {name: np.array([relative_error(way(one_loss, x, h).astype(float), slopes)
-                          for h in nudges]) for name, (way, x) in ways.items()}  # fmt: skip
+                          for h in nudges]) for name, (way, x) in ways.items()}
 central, up, short = errors.values()
 
 # %%
@@ -462,12 +462,12 @@ RIGHT = {
     "scores": scores_backward, "residual": np.add, "both": np.add,
     "linear": layers.linear_backward, "gelu": layers.gelu_backward,
     "embedding": layers.embedding_backward,
-}  # fmt: skip
+}
 
 # %%
 g, d = backward(weights, trace, SimpleNamespace(**RIGHT))
 package_loss, package = language_model_loss(
-    weights, small, inputs, targets, np.ones(targets.shape))  # fmt: skip
+    weights, small, inputs, targets, np.ones(targets.shape))
 assert np.isclose(loss, package_loss) and relative_error(g.flat, package.flat) < 1e-12
 print(f"loss {loss:.4f}; all {g.flat.size} slopes are those of the package")
 for part, slopes in zip(("queries", "keys", "values"), np.abs(g.qkv_b[0]).reshape(3, C)):
@@ -493,7 +493,7 @@ def loss_of(flat):
     return forward(moved, {})[0]
 
 measured = {name: numerical_grad(partial(loss_with, name), np.zeros(shape), 1e-5)
-            for name, shape in shapes.items()}  # fmt: skip
+            for name, shape in shapes.items()}
 measured_weights = weights.copy()
 measured_weights.flat[...] = numerical_grad(loss_of, weights.flat, 1e-5)
 
@@ -519,7 +519,7 @@ show(draw01.ladder(rungs, tensors, "Nothing is broken"),
 # ## Break one line
 #
 # Each of these is a real mistake, and really runs. Seven more are in
-# `minirlhf/classroom/lesson01.py`: four of them are known mistakes of your exercises.
+# `minirlhf/course/lesson01/exercises.py`: four of them are known mistakes of your exercises.
 
 # %%
 def residual_branch_only(dx, branch):
@@ -549,7 +549,7 @@ BREAKS = {
     "linear: mean for sum": {"linear": lesson01.linear_mean_for_sum},
     "embedding: last one wins": {"embedding": lesson01.lookup_last_wins},
     "wte: = for +=": {"both": lesson01.lookup_only},
-}  # fmt: skip
+}
 
 # %% [markdown]
 # **Predict before you run.** `scores_without_root` forgets to divide by the root of D. Which rungs
@@ -575,7 +575,7 @@ def redraw(broken):
     first = f"The highest on the left is {off[0]}" if off else "None of them is on the left"
     show(draw01.ladder(rungs, tensors, f"Broken: {broken}"),
          f"{count} of {len(rungs) + len(tensors)} rungs are orange crosses, right of the shaded "
-         f"band that ends at 1e-6. {first}.")  # fmt: skip
+         f"band that ends at 1e-6. {first}.")
 
 redraw("scores: root of D forgotten")
 found = errors_with(scores=scores_without_root)[0]

@@ -24,8 +24,8 @@ from minirlhf import adam, data, gpt, sample, tokenizer
 from minirlhf import step1_language_model as step1
 from minirlhf.course import answer, check, play, pretrained, show, where
 from minirlhf.course.lesson02 import figures as draw02
-from minirlhf.course.notebook import hint, solution  # noqa: F401
-from minirlhf.layers import log_softmax, token_logprobs_forward  # noqa: F401
+from minirlhf.course.notebook import hint, solution
+from minirlhf.layers import log_softmax, token_logprobs_forward
 from minirlhf.rufus import pipeline
 from minirlhf.rufus import world as human
 
@@ -122,7 +122,7 @@ show(draw02.surprise_strips(rows, totals),
 
 # %%
 shown = [encode(QUESTION, SAID[0]), encode("How is Kim?", "Kim is sad."),
-         encode("What does Mia have?", "Mia has a hat.")]  # fmt: skip
+         encode("What does Mia have?", "Mia has a hat.")]
 tokens = data.pad_rows([example.ids for example in shown])  # (B, T+1)
 signs = [draw02.characters(model.tokenizer, ids) for ids in tokens[:, 1:]]
 masks = [data.make_batch(shown, response_only)[2] for response_only in (False, True)]
@@ -174,7 +174,7 @@ def batch_loss(model, rows):
     return float(-(logprobs * counts).mean())  # E
 
 two = [encode("How are you?", "I am sad.").ids,
-       encode("What does Mia like?", "Mia like like snow.").ids]  # fmt: skip
+       encode("What does Mia like?", "Mia like like snow.").ids]
 losses = [batch_loss(model, rows) for rows in (two[:1], two[1:], two)]
 print("short alone {:.3f}   long alone {:.3f}   both in one batch {:.3f}".format(*losses))
 assert losses[2] < min(losses[:2])
@@ -211,7 +211,7 @@ texts = data.read_corpus(human.DATA / "en" / "corpus.txt")[:12_500]
 documents = [encode("", text) for text in texts]
 held_out, documents, V = documents[:50], documents[500:], model.config.vocab_size
 levels = {"guessing": np.log(V), "unigram": step1.unigram_entropy(documents, V),
-          "bigram": step1.bigram_entropy(documents, V)}  # fmt: skip
+          "bigram": step1.bigram_entropy(documents, V)}
 pairs = [tuple(t.split("\n")) for t in texts if t.split("\n")[0] in world.asked]
 natural = np.mean([world.naturalness(*pair) == 1 for pair in pairs])
 print(f"{len(documents)} documents; of the answers to questions, {natural:.0%} are natural")
@@ -474,12 +474,12 @@ assert np.abs(np.diff(mixed, axis=1)).max() < 0.2 and np.all(np.diff(mixed, axis
 def own_answers(ranking):
     """Keeps what the pretrained model said, in the same order."""
     own = [(k, text) for k, text, name in zip(ranking.ranks, ranking.responses, ranking.models)
-           if name == "pretrained"]  # fmt: skip
+           if name == "pretrained"]
     places = sorted({k for k, _ in own})
     return ranking._replace(
         responses=[text for _, text in own], ranks=[places.index(k) + 1 for k, _ in own],
         models=["pretrained"] * len(own),
-    )  # fmt: skip
+    )
 
 # %%
 rankings = [own_answers(r) for r in data.read_rankings(human.DATA / "en" / "rankings.jsonl")]

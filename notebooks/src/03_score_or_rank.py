@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from minirlhf import step2_reward_model as step2
-from minirlhf.course import check, play, pretrained, show, where
-from minirlhf.course.lesson03 import figures as draw03  # noqa: F401
+from minirlhf.course import check, hint, play, pretrained, show, where
+from minirlhf.course.lesson03 import figures as draw03
 from minirlhf.data import read_demonstrations
 from minirlhf.rufus import pipeline
 from minirlhf.rufus.world import DATA, Annotator, World, make_annotators
@@ -190,7 +190,7 @@ gaps = np.ptp(points, axis=0).max(), np.ptp(places, axis=0).max()
 parts = 100 * gaps[0] / 6, 100 * gaps[1] / 19  # of the ranges 1 to 7 and 1 to 20
 see = (f"Means of 20 looks. Left, the scores: for equally natural answers, five people are up to "
        f"{gaps[0]:.1f} points apart, {parts[0]:.0f} % of the range. Right, the ranks of the same "
-       f"people: nearly one line, at most {gaps[1]:.1f} places or {parts[1]:.0f} %.")  # fmt: skip
+       f"people: nearly one line, at most {gaps[1]:.1f} places or {parts[1]:.0f} %.")
 assert 2 * parts[1] < parts[0]
 show(draw03.scores_and_ranks(levels, points, places, [p.name for p in panel]), see)
 
@@ -204,7 +204,7 @@ show(draw03.scores_and_ranks(levels, points, places, [p.name for p in panel]), s
 felt = panel[0].perceive(world, QUESTION, texts, rng)  # (20,)
 again = panel[0].perceive(world, QUESTION, texts, rng)  # (20,)
 habits = {"3 points more": felt + 3, "half the scale": felt / 2, "stingy: cubed": felt**3,
-          "rounded to 7 points": np.rint(6 * felt), "a second look": again}  # fmt: skip
+          "rounded to 7 points": np.rint(6 * felt), "a second look": again}
 print("                      Pearson  ranks that changed")
 for name, written in habits.items():
     changed = (ranks(written) != ranks(felt)).sum()
@@ -247,7 +247,7 @@ names = [person.name for person in judges[:5]] + ["brief"]
 titles = ["Same score: share", "Pearson of scores", "Kendall's tau of ranks"]
 see = ("20 answers, 5 people and one who loves brevity. Mean over two of the five: same score "
        f"{means[0]:.2f}, Pearson {means[1]:.2f}, tau {means[2]:.2f}. Tau with the sixth: "
-       f"{tau[5, :5].mean():.2f}.")  # fmt: skip
+       f"{tau[5, :5].mean():.2f}.")
 show(draw03.agreement([same, pearson, tau], titles, names), see)
 
 # %%
@@ -374,7 +374,7 @@ CASES = {
     "all alike": {"spread": 0}, "own bias, spread 2": {"spread": 2},
     "moods, spread 2": {"spread": 0, "mood": 2.0},
     "one careful person": {"spread": 1, "noise": 0.03, "count": 1},
-}  # fmt: skip
+}
 results = {name: experiment(settings) for name, settings in CASES.items()}
 
 # %%
@@ -403,7 +403,7 @@ panels = [(name, shares, cross[name]) for name, shares in results.items()]
 see = ("Means of 96 seeds; bars: 10th to 90th percentile; dotted: scores and wins change places. "
        "All alike: scores lead. Own bias: the mean score is last, z-scores pass wins at "
        f"{cross['own bias, spread 2']:.0f} labels. Moods: wins lead. One careful person: scores, "
-       f"raw or z alike, lead up to {cross['one careful person']:.0f} labels.")  # fmt: skip
+       f"raw or z alike, lead up to {cross['one careful person']:.0f} labels.")
 show(draw03.learning_curves(LABELS, panels), see)
 
 # %%
@@ -447,7 +447,7 @@ own, moods = np.stack(own, axis=1), np.stack(moods, axis=1)  # (seeds, spreads, 
 
 # %%
 panels = [("Own bias, for ever", "spread of the biases (points)", own),
-          ("The same spread as moods", "spread of the moods (points)", moods)]  # fmt: skip
+          ("The same spread as moods", "spread of the moods (points)", moods)]
 
 for title, _, shares in panels:
     print(f"{title}: mean score, z-scored, wins")
@@ -528,7 +528,7 @@ def redraw(bias_spread, noise):
     title = f"bias spread {bias_spread}, noise {noise}"
     show(draw03.learning_curves(LABELS, [(title, shares, crossing(shares))], columns=1),
          f"At 100 labels: mean score {100 * at[0]:.0f} %, z-scored {100 * at[1]:.0f} %, "
-         f"wins {100 * at[2]:.0f} % of the pairs in the right order.")  # fmt: skip
+         f"wins {100 * at[2]:.0f} % of the pairs in the right order.")
 
 # %%
 panels = []
@@ -541,7 +541,7 @@ at = [100 * shares[:, LABELS.index(100)].mean(axis=0) for _, shares, _ in panels
 see = (f"At 100 labels, mean score against wins. No bias: {at[0][0]:.0f} against {at[0][2]:.0f} % "
        f"with little noise, {at[2][0]:.0f} against {at[2][2]:.0f} % with much. Bias 2: "
        f"{at[1][0]:.0f} against {at[1][2]:.0f} %, and {at[3][0]:.0f} against {at[3][2]:.0f} %. "
-       "Much noise hurts every way.")  # fmt: skip
+       "Much noise hurts every way.")
 show(draw03.learning_curves(LABELS, panels), see)
 play(redraw, bias_spread=[0, 0.5, 1, 2, 3], noise=[0.03, 0.12, 0.3])
 

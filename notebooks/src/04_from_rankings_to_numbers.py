@@ -22,8 +22,8 @@ from itertools import permutations
 import numpy as np
 
 from minirlhf import step2_reward_model as step2
-from minirlhf.course import check, play, show, where
-from minirlhf.course.lesson04 import figures as draw04  # noqa: F401
+from minirlhf.course import check, hint, play, show, solution, where
+from minirlhf.course.lesson04 import figures as draw04
 from minirlhf.data import read_rankings
 from minirlhf.gpt import Params, scalar_head_forward
 from minirlhf.rufus.world import DATA, World
@@ -177,7 +177,7 @@ where(step2.bradley_terry_loss)
 ANSWERS = [
     "I am a robot.", "I am a dog.", "I am a bird.", "I, a robot.", "I am a cook.", "I am a cat.",
     "I is a robot.", "I am cook.",
-]  # fmt: skip
+]
 
 def pairs_of(answers):
     """-> winners (n,), losers (n,): indices into answers, one for each preference pair."""
@@ -212,7 +212,7 @@ np.add.at(wins, (winners, losers), 1)
 direct, margin = wins[[ROBOT, COMMA], [COMMA, ROBOT]], utilities[ROBOT] - utilities[COMMA]
 print(f"'I am a robot.' against 'I, a robot.': {direct[0]} to {direct[1]} in direct comparisons")
 print(f"fit: margin {margin:.2f}, {draw04.to_elo(margin):.0f} Elo points, "
-      f"wins {100 / (1 + np.exp(-margin)):.0f} %")  # fmt: skip
+      f"wins {100 / (1 + np.exp(-margin)):.0f} %")
 ceiling = np.triu(np.maximum(wins, wins.T)).sum()  # for each two answers, the majority
 agree = (utilities[winners] > utilities[losers]).sum()
 sure = 1 / (1 + np.exp(-np.abs(utilities[winners] - utilities[losers])))
@@ -326,7 +326,7 @@ paths = [(k, elo_run(k, games)[1]) for k in (8, 32, 128)]
 spread = [path[1000:].std() for _, path in paths]
 see = (f"The lead of 'I am a robot.' over 'I, a robot.' climbs to the fit, {best:.0f} points. "
        f"Slowly for K = 8; then it swings, with standard deviations of {spread[0]:.0f}, "
-       f"{spread[1]:.0f} and {spread[2]:.0f} points: the larger K, the more restless.")  # fmt: skip
+       f"{spread[1]:.0f} and {spread[2]:.0f} points: the larger K, the more restless.")
 show(draw04.elo_trajectories(paths, best), see)
 
 # %%
@@ -432,7 +432,7 @@ play(redraw, order=list(shares), learning_rate=RATES)
 
 # %%
 TABLES = {"Two steps that add up": [[0, 2, 4], [1, 0, 2], [1, 1, 0]],
-          "A circle": [[0, 2, 1], [1, 0, 2], [2, 1, 0]]}  # fmt: skip
+          "A circle": [[0, 2, 1], [1, 0, 2], [2, 1, 0]]}
 panels = []
 for title, table in TABLES.items():
     t = np.array(table)  # (3, 3)  row beats column
@@ -441,7 +441,7 @@ for title, table in TABLES.items():
     odds = np.log((t + np.eye(3)) / (t.T + np.eye(3)))  # (3, 3)
     panels.append((title, odds, u))
     print(f"{title:22} utilities {np.round(u, 2) + 0.0}, left over "
-          f"{np.abs(odds - (u[:, None] - u)).max() + 0.0:.2f}")  # fmt: skip
+          f"{np.abs(odds - (u[:, None] - u)).max() + 0.0:.2f}")
 see = ("Grey: log odds that were seen, from winner to loser. Orange: what utilities leave over. "
        f"Left 0.00; right all utilities are 0.00 and the whole {np.log(2):.2f} = ln 2 runs round.")
 show(draw04.preference_cycle(panels), see)

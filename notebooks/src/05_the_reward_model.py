@@ -18,15 +18,15 @@ import numpy as np
 
 from minirlhf import step2_reward_model as step2
 from minirlhf.adam import adam_step, clip_gradient, init_adam, learning_rate
-from minirlhf.course import check, play, show, where
-from minirlhf.course.lesson05 import figures as draw05  # noqa: F401
+from minirlhf.course import check, hint, play, show, solution, where
+from minirlhf.course.lesson05 import figures as draw05
 from minirlhf.course.lesson05.exercises import spoil_x, spoil_y, win_probability
 from minirlhf.course.notebook import answer, pretrained
 from minirlhf.data import encode_example, pad_rows, read_rankings
 from minirlhf.gpt import init_params, with_scalar_head
 from minirlhf.rufus.pipeline import reference_rows
 from minirlhf.rufus.world import DATA, World, make_annotators
-from minirlhf.tokenizer import BOS, EOS, PAD  # noqa: F401
+from minirlhf.tokenizer import BOS, EOS, PAD
 
 # %% [markdown]
 # **Terms**
@@ -263,7 +263,7 @@ _, from_scratch = learn(blank, 0, encoded, LOOKS)
 print("pairs seen  accuracy, seeds 0 1 2     random trunk   (pairs of seed 0)")
 for i in range(len(LOOKS) + 1):
     print(f"{curves[0][i, 0]:10.0f}  " + "  ".join(f"{100 * c[i, 1]:5.1f} %" for c in curves)
-          + f"      {100 * from_scratch[i, 1]:5.1f} %")  # fmt: skip
+          + f"      {100 * from_scratch[i, 1]:5.1f} %")
 
 # %%
 mean = 100 * np.mean(curves, axis=0)[:, 1]  # (M,)
@@ -273,7 +273,7 @@ assert all(0.5 < c[0, 1] < c[-1, 1] < ceiling for c in curves) and late[1] < mea
 show(draw05.learning_curve(curves, [from_scratch], ceiling),
      f"Accuracy rises from {mean[0]:.0f} % to {mean[-1]:.0f} %, the mean of three seeds (thin). It "
      f"stays below the ceiling of {top:.0f} %. A trunk that never read a text learns later: "
-     f"{late[1]:.0f} % against {mean[1]:.0f} % at the second mark.")  # fmt: skip
+     f"{late[1]:.0f} % against {mean[1]:.0f} % at the second mark.")
 
 # %% [markdown]
 # The test questions were never ranked, yet the model is right far more often than a coin: it
@@ -398,7 +398,7 @@ def changed(prompt):
             "comma for the verb": f"{first}, {' '.join(words[2:])}.",
             "last word twice": f"{usual[:-1]} {words[-1]}.",
             "words reversed": " ".join(words[::-1]) + ".",
-            "full stop missing": usual[:-1], "full stop twice": usual + "."}  # fmt: skip
+            "full stop missing": usual[:-1], "full stop twice": usual + "."}
 
 questions = world.questions("held_out")
 versions = [(q, sentence) for q in questions for sentence in changed(q).values()]
@@ -463,13 +463,13 @@ def place(sentence):
     rank = 1 + (twenty > score).sum()
     show(draw05.ranking_of_twenty(TWENTY, twenty, natural, sentence, score),
          f"Answers to {QUESTION!r} by score, with their true naturalness. Yours, {sentence!r}, has "
-         f"the score {score:.2f} and would be number {rank} among the 20.")  # fmt: skip
+         f"the score {score:.2f} and would be number {rank} among the 20.")
 
 place("Zoe is a cook..")
 
 # %%
 CHOICES = ["Zoe is a cook..", "Zoe is a cook", "Hi! Zoe is a cook.", "Zoe is a robot.",
-           "I am a robot.", "Zoe is a cook cook cook.", "cook.", "."]  # fmt: skip
+           "I am a robot.", "Zoe is a cook cook cook.", "cook.", "."]
 play(place, sentence=CHOICES)
 
 # %% [markdown]

@@ -21,7 +21,7 @@ import minirlhf.course.lesson06.figures as draw06
 import minirlhf.course.lesson06.runs as runs06
 from minirlhf import layers, plots
 from minirlhf import step3_ppo as step3
-from minirlhf.course import answer, check, hint, play, show, solution, where  # noqa: F401
+from minirlhf.course import answer, check, hint, play, show, solution, where
 from minirlhf.layers import log_softmax, softmax
 from minirlhf.rufus import pipeline
 
@@ -60,7 +60,7 @@ SCORES, ONES = np.array([1.0, -1.0]), np.ones((2, 1))  # (B,), (B, T)  judge; ma
 old = log_softmax(START)[SAID]  # (B, T)
 for k, meaning in enumerate(("I am a robot.", "I, a robot.")):
     print(f"我{TOKENS[k]}...  {meaning:14} probability {np.exp(old[k, 0]):.2f}   "
-          f"log-prob {old[k, 0]:.3f}   score {SCORES[k]:+.0f}")  # fmt: skip
+          f"log-prob {old[k, 0]:.3f}   score {SCORES[k]:+.0f}")
 
 # %% [markdown]
 # **Before 1.** A token had advantage $-2$. Its ratio is now 1.5, and $\epsilon$ is 0.2. What does
@@ -220,7 +220,7 @@ for clip_range in (0.2, np.inf):
         x, ratios, uphill = update(x, old, advantages, clip_range, np.log(3))
         after[clip_range, epoch] = softmax(x)
         print(f"clip {clip_range}, epoch {epoch}: ratios {np.round(ratios, 3)}  "
-              f"gradient {np.round(uphill + 0.0, 3)}  then {np.round(softmax(x), 3)}")  # fmt: skip
+              f"gradient {np.round(uphill + 0.0, 3)}  then {np.round(softmax(x), 3)}")
 
 # %%
 assert np.allclose(after[0.2, 1], [1 / 2, 1 / 2]) and np.allclose(after[0.2, 2], [1 / 2, 1 / 2])
@@ -231,7 +231,7 @@ assert np.allclose(ppo_clip_grad(moved, old[:, 0], SCORES, np.inf), [-1, 1 / 3])
 show(draw06.objective_and_ratio(0.2, ([1, 2], [1, 2 / 3]), ("epoch 1", "epoch 2")),
      "Orange: this batch. In epoch 1 both ratios are 1 and the blue curve is steep. In epoch 2 "
      "they are 2 and 0.67, on the flat parts. Right: for A = -1 the curve goes on falling for "
-     "ratios above 1.2, so a bad token that grew is still pushed back.")  # fmt: skip
+     "ratios above 1.2, so a bad token that grew is still pushed back.")
 where(step3.ppo_policy_loss)
 
 # %% [markdown]
@@ -299,7 +299,7 @@ show(draw06.two_token_paths([("three prices, ε = 0.2, rate 0.5", prices),
      "Left: each price ends near its own best policy, the dotted line: 50 %, 75 %, 96 %. Right: a "
      "staircase: in a rollout of 4 updates the clip stops the rise. But the first step, with all "
      f"ratios 1, is never clipped and may overshoot: from 25 % to {100 * clips[0][1][1]:.0f} %, "
-     "far beyond 1 + ε for ε = 0.1. Without clip (inf) it is near the top soon.")  # fmt: skip
+     "far beyond 1 + ε for ε = 0.1. Without clip (inf) it is near the top soon.")
 
 # %%
 def redraw(step, epsilon, beta, rate):
@@ -307,17 +307,17 @@ def redraw(step, epsilon, beta, rate):
     x, ratios, advantages = seen[-1]
     state = {"policy": softmax(x), "reference": np.exp(REF[:, 0]), "target": best(beta),
              "ratios": ratios, "advantages": advantages, "clip_range": epsilon, "steps": 24,
-             "path": [softmax(x)[0] for x, _, _ in seen]}  # fmt: skip
+             "path": [softmax(x)[0] for x, _, _ in seen]}
     show(draw06.two_token_step(state, TOKENS),
          f"After {step} updates 是 has {100 * softmax(x)[0]:.0f} %; best would be "
          f"{100 * best(beta)[0]:.0f} %. The orange points are the ratios, {ratios[0]:.2f} and "
-         f"{ratios[1]:.2f}. Are they on a slope or on a flat part?")  # fmt: skip
+         f"{ratios[1]:.2f}. Are they on a slope or on a flat part?")
 
 redraw(step=4, epsilon=0.2, beta=1.0, rate=1.0)
 
 # %%
 play(redraw, step=list(range(25)), epsilon=[0.2, 0.1, 0.5, np.inf], beta=[1.0, 0.1, 0.5, 2.0],
-     rate=[1.0, 0.25, 0.5, 2.0, 4.0])  # fmt: skip
+     rate=[1.0, 0.25, 0.5, 2.0, 4.0])
 
 # %% [markdown]
 # ## Part B: Rufus
@@ -333,13 +333,13 @@ settings = replace(
     pipeline.PPO, iterations=14, rollout_size=32, minibatch_size=32, ppo_epochs=4, clip_range=0.2,
     kl_coef=0.1, learning_rate=1e-3, value_learning_rate=2e-3, warmup=3, schedule="constant",
     max_new_tokens=sft.extra["max_new_tokens"],
-)  # fmt: skip
+)
 
 # %%
 def fresh():
     """The four models: only the policy and the value model will change."""
     return step3.PPOModels(sft.params.copy(), sft.params, reward_model.params,
-                           reward_model.params.copy(), sft.config, reward_model.config)  # fmt: skip
+                           reward_model.params.copy(), sft.config, reward_model.config)
 
 def watch(rollout):
     """More columns for the log.  The gold judge is only watched: PPO never sees it."""
@@ -374,30 +374,30 @@ print("iteration  score  natural*  KL exact  sampled  entropy  clipped  expl.var
 for r in history[::3]:
     print(f"{r['iteration']:9} {r['score']:6.2f} {r['natural']:8.0%} {r['kl_exact']:10.2f} "
           f"{r['kl_estimate']:8.2f} {r['entropy']:8.2f} {r['clip_fraction']:8.1%} "
-          f"{r['explained_variance']:9.2f} {r['response_length']:7.1f}")  # fmt: skip
+          f"{r['explained_variance']:9.2f} {r['response_length']:7.1f}")
 print("* share that the gold judge finds natural; not seen by PPO")
 
 # %%
 strip = pipeline.answer_in_numbers(
     sft._replace(params=trained.policy), sft, reward_model,
     reward_model._replace(params=trained.value_model), "你是谁？", 0.1, np.random.default_rng(1),
-)  # fmt: skip
+)
 kl, paid = strip["kl"].sum(), strip["rewards"].sum()
 assert np.isclose(paid, strip["score"] - 0.1 * kl)  # what exercise 06.1 promises
 show(plots.plot_token_strip(strip),
      f"Who are you? I am a 条 robot: 条 counts long things, a robot is 一个. A column for each "
      f"character, then EOS. The score {strip['score']:.2f} is paid once, at the end. Each "
-     f"character pays 0.1 for a nat of KL; {kl:.2f} nats, so it earns {paid:.2f}.")  # fmt: skip
+     f"character pays 0.1 for a nat of KL; {kl:.2f} nats, so it earns {paid:.2f}.")
 
 # %%
 five = [history] + [run(seed)[1] for seed in range(1, 5)]
 first, last = ([np.mean([r["natural"] for r in h[part]]) for h in five]
-               for part in (slice(0, 3), slice(-3, None)))  # fmt: skip
+               for part in (slice(0, 3), slice(-3, None)))
 kl, stopped = np.median([[h[-1][k] for k in ("kl_exact", "clip_fraction")] for h in five], axis=0)
 show(plots.plot_dashboard(five),
      f"Thin lines are 5 seeds, the bold one their median; so are these numbers. The natural share "
      f"goes from {np.median(first):.0%} to {np.median(last):.0%} (3 iterations each), KL to "
-     f"{kl:.2f} nats; entropy falls; the clip stops {stopped:.1%} of the tokens.")  # fmt: skip
+     f"{kl:.2f} nats; entropy falls; the clip stops {stopped:.1%} of the tokens.")
 assert min(np.array(last) - np.array(first)) > 0.1  # every seed gains
 
 # %% [markdown]
@@ -433,7 +433,7 @@ for name, clip_range in (("clip 0.2", 0.2), ("clip off", np.inf)):
     curves.append((name, distance, far))
     batches[name] = ratios
     print(f"{name}: after 4 epochs {far[4]:.0%} outside, KL {distance[4]:.2f};  after 12 "
-          f"{far[12]:.0%}, {distance[12]:.2f}")  # fmt: skip
+          f"{far[12]:.0%}, {distance[12]:.2f}")
 
 # %%
 held, free = curves
@@ -442,7 +442,7 @@ show(draw06.one_batch(batches["clip 0.2"][:4], 0.2, curves),
      f"Left: in epoch 1 every ratio is 1; at the start of epoch 4 {held[2][3]:.0%} are outside. "
      f"Middle: the distance from the old policy grows with every epoch, after 12 to "
      f"{held[1][12]:.2f} nats a token with the clip, to {free[1][12]:.2f} without. Right: both "
-     "have tokens outside.")  # fmt: skip
+     "have tokens outside.")
 
 # %% [markdown]
 # ## What clip and KL coefficient are for
@@ -469,11 +469,11 @@ assert worst[1] < 0.6 < best_cell[1] and worst[0] > 5 * best_cell[0]
 show(draw06.ablation_grid(grid, list(CLIPS), COEFS),
      f"Each arrow is a quarter of a run; to the right is away from the reference. With neither "
      f"clip nor price the run ends at {worst[0]:.0f} nats and {worst[1]:.2f} naturalness; with "
-     f"clip 0.1 and price 0.5 at {best_cell[0]:.0f} nats and {best_cell[1]:.2f}.")  # fmt: skip
+     f"clip 0.1 and price 0.5 at {best_cell[0]:.0f} nats and {best_cell[1]:.2f}.")
 
 # %%
 careful = {"clip 0.2, price 0.1": history, "clip off, price 0.1": run(0, clip_range=np.inf)[1],
-           "clip 0.2, price 0": run(0, kl_coef=0)[1]}  # fmt: skip
+           "clip 0.2, price 0": run(0, kl_coef=0)[1]}
 late = {name: [column[-1] for column in draw06.quarters(h)] for name, h in careful.items()}
 for name, (kl, natural) in late.items():
     print(f"rate 1e-3, {name:19}  naturalness {natural:.2f}  KL {kl:.2f}")
@@ -497,13 +497,13 @@ assert ends["0.2", 0][1] < 0.8 < ends["0.2", 0.5][1] and ends["0.2", 0][0] > 10
 # %%
 PANELS = [("score", "score"), ("natural", "natural"), ("kl_exact", "KL, nats"),
           ("clip_fraction", "clip fraction"), ("advantage_spread", "std of A"),
-          ("reward", "reward")]  # fmt: skip
+          ("reward", "reward")]
 broken = {letter: runs06.broken_run(letter, fresh(), ids, bold, np.random.default_rng(0), watch)
-          for letter in "PQR"}  # fmt: skip
+          for letter in "PQR"}
 show(draw06.hunt(grid["0.2", 0.1], broken, PANELS),
      "Three dashboards against the healthy run in grey, 10 iterations each. In every row one curve "
      "is wrong from the first iteration on. `reward` is the sum that a response was paid; `std of "
-     "A` the deviation of the advantages.")  # fmt: skip
+     "A` the deviation of the advantages.")
 
 # %% [markdown]
 # **Exercise 06.4.** Name the bug of P, of Q and of R: three letters, in this order.

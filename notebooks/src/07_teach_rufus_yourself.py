@@ -19,12 +19,12 @@ import numpy as np
 
 import minirlhf.course.lesson07.figures as draw07
 import minirlhf.course.lesson07.runs as runs07
-from minirlhf.course import answer, check, hint, show, solution, where  # noqa: F401
+from minirlhf.course import answer, check, hint, show, solution, where
 from minirlhf.rufus import world as human
 from minirlhf.teach import agreement as teach_together
 from minirlhf.teach import records as teach_session
 from minirlhf.teach import session as teach
-from minirlhf.teach.panel import teach_panel, tell  # noqa: F401
+from minirlhf.teach.panel import teach_panel, tell
 from minirlhf.teach.records import LABELS, as_round, labels_of, session_rankings, votes_of
 from minirlhf.teach.replay import compute_states
 from minirlhf.teach.simulated import TASTES, make_person, pleases
@@ -149,7 +149,7 @@ records = runs07.learn_every(rows, 2)
 states = compute_states(setup, records)  # the pretrained model, then one for each learning
 again = compute_states(setup, records[:10])  # the first learning, once more
 print(f"{len(states) - 1} learnings; the first one twice, bit for bit:",
-      np.array_equal(again[1].policy.flat, states[1].policy.flat))  # fmt: skip
+      np.array_equal(again[1].policy.flat, states[1].policy.flat))
 assert np.array_equal(again[1].policy.flat, states[1].policy.flat)
 
 # %%
@@ -164,7 +164,7 @@ agreed = [(row["rounds"], row["agreement"], row["pairs"]) for row in states[-1].
 start, end = table[0].mean(), table[-1].mean()
 print(f"favourites {start:.0%} to {end:.0%}; never taught {elsewhere[0]:.0%} to "
       f"{elsewhere[-1]:.0%}; the reward model agrees on "
-      f"{np.average([a[1] for a in agreed], weights=[a[2] for a in agreed]):.0%}")  # fmt: skip
+      f"{np.average([a[1] for a in agreed], weights=[a[2] for a in agreed]):.0%}")
 
 # %%
 assert end > 3 * start and 1.2 < elsewhere[-1] / elsewhere[0] < 2 and len(wanted) == 11
@@ -173,7 +173,7 @@ show(draw07.favourites(2 * np.arange(len(states)), table, taught, elsewhere, agr
      f"from {start:.0%} to {end:.0%}, and some rise before they are taught. On questions never "
      f"taught the usual sentence goes from {elsewhere[0]:.0%} to {elsewhere[-1]:.0%} only. Right: "
      f"the reward model meets new labels. It agrees on {min(a[1] for a in agreed):.0%} to "
-     f"{max(a[1] for a in agreed):.0%} of so few pairs.")  # fmt: skip
+     f"{max(a[1] for a in agreed):.0%} of so few pairs.")
 
 # %% [markdown]
 # Rufus learns the sentence, and something of the manner. A second look at the right side is sober.
@@ -201,7 +201,7 @@ for way in draw07.WAYS:
     k = natural[way][0].index(20)
     low, middle, high = np.quantile(natural[way][1][:, k], [0, 0.5, 1])
     print(f"{way:18} 20 rounds: natural {middle:.1%} ({low:.1%} to {high:.1%}), of these true "
-          f"{np.median(true[way][1][:, k]):.1%}")  # fmt: skip
+          f"{np.median(true[way][1][:, k]):.1%}")
 
 # %%
 at = {way: np.median(natural[way][1][:, natural[way][0].index(20)]) for way in natural}
@@ -214,7 +214,7 @@ show(draw07.ways_to_teach([("natural, on questions never taught", natural),
      f"corrections reach {at['corrections']:.0%}, rankings {at['rankings']:.0%}, other people's "
      f"labels alone {at['seed labels alone']:.0%}; the ranges overlap. Right: the price. True "
      f"answers fall from {np.median(true['both'][1][:, 0]):.0%} to {truth['corrections']:.0%} "
-     "with corrections after 20 rounds.")  # fmt: skip
+     "with corrections after 20 rounds.")
 
 # %% [markdown]
 # Do not be too proud of twenty rounds: other people's rankings alone do most of it. And nobody
@@ -272,7 +272,7 @@ where(teach_together.self_consistency)
 # %%
 rounds = [as_round(row) for row in shown if row["of"] < 0]
 GOLD = np.concatenate([signs([-world.naturalness(r.prompt, text) for text in r.responses])
-                       for r in rounds])  # (P,)  # fmt: skip
+                       for r in rounds])  # (P,)
 
 def judge_all(annotator, rng):
     """-> signs (P,) of all pairs of all rounds."""
@@ -290,7 +290,7 @@ def person(**habits):
 people = [(f"noise {n:g}", person(noise=n), "noise") for n in (0, 0.06, 0.12, 0.24, 0.48)]
 people += [(f"clicks {c:.0%}", person(careless=c), "clicks") for c in (0.2, 0.5, 1)]
 people += [(f"long, noise {n:g}", person(noise=n, length_taste=0.6), "length")
-           for n in (0, 0.12, 0.24)]  # fmt: skip
+           for n in (0, 0.12, 0.24)]
 points = []
 for name, who, group in people:
     rng = np.random.default_rng(0)
@@ -307,7 +307,7 @@ show(draw07.consistency(points),
      "To the right: more self-consistent; up: closer to the gold judge. The usual annotator, "
      f"noise 0.12, agrees with himself on {by['noise 0.12'][0]:.0%} and with the gold judge on "
      f"{by['noise 0.12'][1]:.0%}. The lover of long answers without noise agrees with himself on "
-     f"100%, yet with the gold judge only on {by['long, noise 0'][1]:.0%}.")  # fmt: skip
+     f"100%, yet with the gold judge only on {by['long, noise 0'][1]:.0%}.")
 
 # %% [markdown]
 # Two things to remember. First, half is the floor: it is what clicking at random gives. Second,
@@ -344,7 +344,7 @@ def panel(who, size):
 noisy = panel(person(noise=0.24), 11)
 long = panel(person(noise=0.24, length_taste=0.6), 11)
 grow = [(name, [np.mean([right(majority_vote(v[:n], np.ones(n))) for v in votes]) for n in COUNTS])
-        for name, votes in (("noise", noisy), ("same taste", long))]  # fmt: skip
+        for name, votes in (("noise", noisy), ("same taste", long))]
 
 # %%
 mixed = np.concatenate([noisy[:, :3], panel(person(careless=1.0), 6)], axis=1)
@@ -360,7 +360,7 @@ show(draw07.votes(COUNTS, grow, bars),
      f"Left: from 1 to 11 noisy annotators the vote rises from {grow[0][1][0]:.0%} to "
      f"{grow[0][1][-1]:.0%} right pairs. People who all love long answers get from "
      f"{grow[1][1][0]:.0%} to {grow[1][1][-1]:.0%}: more of them do not help. Right: weights from "
-     f"agreement lift nine from {bars['plain vote']:.0%} to {bars['weighted']:.0%}.")  # fmt: skip
+     f"agreement lift nine from {bars['plain vote']:.0%} to {bars['weighted']:.0%}.")
 
 # %% [markdown]
 # ## Part D: four people, four Rufuses
@@ -434,7 +434,7 @@ taus = [[teach_together.agreement(ranked[a], ranked[b])[0] for b in names] for a
 others = {name: runs07.answers_of(setup, rufus[name], asked, 10, 2) for name in names}
 same = [[runs07.overlap(said[a], others[b]) for b in names] for a in names]
 happy = [[np.mean([pleases(persons[b], q, text) for q in asked for text in said[a][q]])
-          for b in names] for a in names]  # fmt: skip
+          for b in names] for a in names]
 print(f"greets and pirate: tau {taus[1][3]:.2f}, the same sentence in {same[1][3]:.0%}")
 
 # %%
@@ -446,7 +446,7 @@ show(draw07.people_and_rufuses(names, np.array(taus), np.array(same), np.array(h
      f"Left: greets and pirate rank the same answers with tau {taus[1][3]:.2f}. Middle: share of "
      f"same sentences; the diagonal compares two draws of one Rufus, {same[0][0]:.2f} for a1; the "
      f"Rufuses of greets and pirate have {same[1][3]:.2f}. Right: the brief Rufus pleases brief in "
-     f"{happy[2][2]:.0%}, the pirate Rufus the pirate in {happy[3][3]:.0%}.")  # fmt: skip
+     f"{happy[2][2]:.0%}, the pirate Rufus the pirate in {happy[3][3]:.0%}.")
 
 # %% [markdown]
 # Greets and pirate rank alike, and yet their Rufuses have nothing in common. Hardly any of these
@@ -456,7 +456,7 @@ show(draw07.people_and_rufuses(names, np.array(taus), np.array(same), np.array(h
 # %%
 # rankings of the same answers only: each typed correction would make another set of answers
 ranks_only = [[row for row in sessions[name] if row["kind"] != "correction"]
-              for name in ("greets", "brief")]  # fmt: skip
+              for name in ("greets", "brief")]
 merged, _ = teach_together.merge_sessions(ranks_only)
 print(f"{len(merged)} rankings by {merged[0].annotator}; the first question: {merged[0].prompt}")
 three = [session_rankings(records)[0] for records in ranks_only] + [merged[0]]

@@ -20,7 +20,7 @@ import numpy as np
 
 import minirlhf.course.lesson08.figures as draw08
 import minirlhf.course.lesson08.runs as runs08
-from minirlhf.course import answer, check, hint, play, show, solution, where  # noqa: F401
+from minirlhf.course import answer, check, hint, play, show, solution, where
 from minirlhf.experiments.overoptimization import curves as gao
 from minirlhf.experiments.overoptimization import ensemble as remedies
 from minirlhf.experiments.overoptimization import words as goodhart
@@ -48,7 +48,7 @@ _, free = runs08.push(task, members[:1], other=other)  # no price on KL, a high 
 print("iteration     KL  score  gold   natural")
 for k in (0, 2, 4, 5, 6, 8, 9, 10):
     print(f"{free['iteration'][k]:9} {free['kl'][k]:6.1f} {free['score'][k]:6.2f} "
-          f"{free['gold'][k]:5.2f} {free['natural'][k]:9.0%}")  # fmt: skip
+          f"{free['gold'][k]:5.2f} {free['natural'][k]:9.0%}")
 
 # %% [markdown]
 # Score and gold have one unit: a standard deviation of the reference's answers.
@@ -93,7 +93,7 @@ show(draw08.climb(free, summit),
      f"The score climbs, with one dip. True naturalness turns after iteration "
      f"{free['iteration'][summit]}, at {free['kl'][summit]:.1f} nats, and ends "
      f"{free['gold'][0] - free['gold'][-1]:.1f} below the start, where "
-     f"{free['natural'][-1]:.0%} of the answers are natural.")  # fmt: skip
+     f"{free['natural'][-1]:.0%} of the answers are natural.")
 
 # %%
 rows = runs08.gallery(task, free, members[0], 6)
@@ -101,7 +101,7 @@ assert all(row[5] > row[2] + 2 and row[6] < 1 for row in rows)
 show(draw08.gallery(rows, runs08.gloss),
      f"Grey: the usual true answer. Orange: what the policy says after 25 iterations. The reward "
      f"model prefers each of these, by {min(r[5] - r[2] for r in rows):.1f} or more; not one is "
-     f"natural. ~ is a character that makes no word.")  # fmt: skip
+     f"natural. ~ is a character that makes no word.")
 
 # %% [markdown]
 # This is reward hacking. Nobody planned it: PPO tries many things and keeps what pays. Try it
@@ -113,7 +113,7 @@ for text in (task.world.references(question)[0], mine):
     learned = [runs08.score(task, judge, question, [text])[0] for judge in members]
     print(f"{runs08.gloss(text):18} learned {learned[0]:5.2f}   other members "
           + " ".join(f"{value:5.2f}" for value in learned[1:])
-          + f"   natural {task.world.naturalness(question, text):.2f}")  # fmt: skip
+          + f"   natural {task.world.naturalness(question, text):.2f}")
 
 # %% [markdown]
 # One run proves little. The project's committed results hold five trials for each kind of labels,
@@ -152,7 +152,7 @@ for labels in PANELS:
     tops[labels], ends[labels] = np.mean(np.max(gains, axis=1)), [values[-1] for values in gains]
     at, top = gao.peak(gao.GaoFit("rl", *fits[labels], 0.0))
     print(f"{PANELS[labels]:30} alpha {fits[labels][0]:.2f}  beta {fits[labels][1]:.2f}   fitted "
-          f"summit {top:.2f} at {at:.1f} nats, measured {tops[labels]:.2f}")  # fmt: skip
+          f"summit {top:.2f} at {at:.1f} nats, measured {tops[labels]:.2f}")
 
 # %%
 found = gao.fit_rl(kl, gain)
@@ -161,7 +161,7 @@ assert all(max(values) < 0 for values in ends.values()) and tops["600"] > tops["
 show(draw08.bands(results, PANELS, fits),
      f"Bands span five trials, dots are their ends, black dots the fitted curve of gold. In every "
      f"trial the score ends high and gold below 0: on average {np.mean(ends['50']):.1f}, "
-     f"{np.mean(ends['600']):.1f} and {np.mean(ends['biased']):.1f}.")  # fmt: skip
+     f"{np.mean(ends['600']):.1f} and {np.mean(ends['biased']):.1f}.")
 where(gao.fit_rl)
 
 # %% [markdown]
@@ -198,9 +198,9 @@ early_stop = check(early_stop)
 budget = remedies.stop_above(free["kl"], 1.5).kept
 for name, kept in (("second reward model", early_stop(np.array(free["held_out"]), 2)),
                    ("gold (if only we knew)", early_stop(np.array(free["gold"]), 2)),
-                   ("KL below 1.5 nats", budget)):  # fmt: skip
+                   ("KL below 1.5 nats", budget)):
     print(f"{name:23} keeps iteration {free['iteration'][kept]:2}: natural "
-          f"{free['natural'][kept]:.0%}")  # fmt: skip
+          f"{free['natural'][kept]:.0%}")
 assert early_stop(np.array(free["held_out"]), 2) == 10  # never stops
 where(remedies.stop_at_peak)
 
@@ -229,9 +229,9 @@ ensemble_min = check(ensemble_min)
 # %%
 asked = {q: [t for p, t, *_ in free["said"][0] if p == q] for q in task.questions}
 usual = np.array([np.concatenate([runs08.score(task, judge, q, asked[q]) for q in asked])
-                  for judge in members])  # (M, N) the reference's answers  # fmt: skip
+                  for judge in members])  # (M, N) the reference's answers
 garbage = np.array([[runs08.score(task, judge, row[0], [row[4]])[0] for row in rows]
-                    for judge in members])  # (M, B)  # fmt: skip
+                    for judge in members])  # (M, B)
 print("one judge ", np.round(garbage[0], 2))
 print("sternest  ", np.round(ensemble_min(garbage, usual), 2))
 liked = int(np.sum(ensemble_min(garbage, usual) > 0))
@@ -260,12 +260,12 @@ _, sternest = runs08.push(task, members)
 runs = {"free": free, "price 0.1": priced, "minimum of four": sternest}
 for name, curves in runs.items():
     print(f"{name:16} KL {curves['kl'][-1]:4.1f}   natural {curves['natural'][-1]:.0%}   best seen "
-          f"{max(curves['natural']):.0%}")  # fmt: skip
+          f"{max(curves['natural']):.0%}")
 
 # %%
 NAMES = {"none": "free, to the end", "minimum of the ensemble": "minimum of four",
          "held-out judge": "stop: second model", "KL budget": "stop: 1.5 nats",
-         "KL coefficient 0.1": "price 0.1", "KL coefficient 0.5": "price 0.5"}  # fmt: skip
+         "KL coefficient 0.1": "price 0.1", "KL coefficient 0.5": "price 0.5"}
 kept = {(r["remedy"], r["labels"]): r["natural"] for r in results["remedies"]}
 assert free["natural"][-1] < sternest["natural"][-1] < priced["natural"][-1]
 assert all(kept["KL budget", n] > kept["held-out judge", n] > kept["none", n] for n in PANELS)
@@ -275,7 +275,7 @@ show(draw08.remedies(runs, results, NAMES, ("50", "600")),
      f"{kept['KL coefficient 0.1', '600']:.0%} natural answers with 600 rankings, stopping at 1.5 "
      f"nats {kept['KL budget', '600']:.0%}; the minimum of four keeps "
      f"{kept['minimum of the ensemble', '600']:.0%}, the free run "
-     f"{kept['none', '600']:.0%}.")  # fmt: skip
+     f"{kept['none', '600']:.0%}.")
 
 # %% [markdown]
 # With 50 rankings our own price was too low; the trials say how much that varies. What warns is the
@@ -301,14 +301,14 @@ good, good_run = runs08.push(task, [honest], price=0.1, looks=(0, 30))
 bad, bad_run = runs08.push(task, [flawed], price=0.1, looks=(0, 30))
 for name, curves, k in (("before", good_run, 0), ("crowd", good_run, 1), ("believer", bad_run, 1)):
     print(f"{name:9} natural {curves['natural'][k]:.0%}   "
-          f"of these true {curves['truthful'][k]:.0%}")  # fmt: skip
+          f"of these true {curves['truthful'][k]:.0%}")
 
 # %%
 models = {"before": task.sft, "crowd": good, "believer": bad}
 panels = {q: {name: runs08.chances(model, task.world, q) for name, model in models.items()}
-          for q in ("你是谁？", "小雨怎么样？")}  # Who are you?  How is Yu?  # fmt: skip
+          for q in ("你是谁？", "小雨怎么样？")}  # Who are you?  How is Yu?
 robot, sad = ({name: found[word] for name, found in panels[q].items()}
-              for q, word in zip(panels, ("机器人", "难过")))  # fmt: skip
+              for q, word in zip(panels, ("机器人", "难过")))
 happy = panels["小雨怎么样？"]["believer"]["高兴"]
 assert good_run["natural"][1] > good_run["natural"][0] + 0.2
 assert good_run["truthful"][1] < good_run["truthful"][0] + 0.05
@@ -317,7 +317,7 @@ show(draw08.truth(panels, runs08.gloss),
      f"With the crowd's taste the true sentence rises, from {robot['before']:.0%} to "
      f"{robot['crowd']:.0%} for the robot, but fluent false ones rise too. The believer's policy "
      f"says cook, and that Yu is happy ({happy:.0%}); that she is sad has fallen from "
-     f"{sad['before']:.0%} to {sad['believer']:.0%}.")  # fmt: skip
+     f"{sad['before']:.0%} to {sad['believer']:.0%}.")
 
 # %% [markdown]
 # The crowd's policy is far more natural than before, and no truer. What truth it has comes from its
@@ -342,7 +342,7 @@ for letter, person in taught.items():
 for letter in "PQR":
     c = curves[letter]
     print(f"{letter}: natural {c['natural'][1]:.0%}, of these true {c['truthful'][1]:.0%}, "
-          f"{c['length'][1]:.1f} characters (before: {c['length'][0]:.1f})")  # fmt: skip
+          f"{c['length'][1]:.1f} characters (before: {c['length'][0]:.1f})")
     told = [row for row in c["said"][1] if "谁" in row[0] or "怎么样" in row[0]]  # who, how
     for q, text, *_ in told[:6]:
         print(f"      {q}  {text}  {runs08.gloss(text)}")
@@ -403,7 +403,7 @@ assert len(large[0].seen) == 4 * len(small[0].seen) and max(few)[0] > 0.9
 show(draw08.sums(tables),
      f"Of the sums it has read, the first gets all right; of the others {right_few:.0%}. Its "
      f"wrong answers have a probability of {wrong:.2f} on average, and some nearly 1. With four "
-     f"times as many sums, {right_many:.0%} of the unread ones are right.")  # fmt: skip
+     f"times as many sums, {right_many:.0%} of the unread ones are right.")
 
 # %% [markdown]
 # The first has learned sums by heart, and its guesses still sound sure. The second has found a

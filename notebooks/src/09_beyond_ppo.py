@@ -22,7 +22,7 @@ import minirlhf.course.lesson09.figures as draw09
 import minirlhf.course.lesson09.runs as runs09
 from minirlhf.beyond import best_of_n, dpo, optimum
 from minirlhf.beyond import policy_gradient as pg
-from minirlhf.course import check, hint, play, show, solution, where  # noqa: F401
+from minirlhf.course import check, hint, play, show, solution, where
 from minirlhf.rufus.world import DATA
 
 # %% [markdown]
@@ -144,7 +144,7 @@ task = runs09.prepare("zh")  # reference, reward model, six questions; annotator
 worlds = optimum.explore(task.models, task.prompts, task.limit, -1.0, 0.0, smallest=1e-5)
 for question, world in zip(task.questions, worlds):
     print(f"{question}\t{len(world.scores):6} answers, together "
-          f"{100 - 100 * world.texts.uncovered:.1f} %")  # fmt: skip
+          f"{100 - 100 * world.texts.uncovered:.1f} %")
 BETAS = np.geomspace(0.06, 20, 40)
 FRONTIER = [(row.kl, row.reward) for row in (optimum.optimum(worlds, b) for b in BETAS)]
 where(optimum.enumerate_texts)
@@ -164,7 +164,7 @@ def redraw(beta):
         "curve": FIRST, "here": (here.kl, here.reward), "beta": beta}),
         f"Who are you? At a price of {beta:g} the favourite has {np.exp(logprobs[top[0]]):.0%}, in "
         f"the reference {np.exp(texts.logprobs[top[0]]):.1%}. The score rises to "
-        f"{here.reward:.2f}, at {here.kl:.2f} nats.")  # fmt: skip
+        f"{here.reward:.2f}, at {here.kl:.2f} nats.")
 
 # %%
 redraw(beta=0.2)
@@ -179,7 +179,7 @@ k = int(logprobs.argmax())
 favourite = texts.examples[k]
 said = task.sft.tokenizer.decode(favourite.ids[favourite.prompt_length : -1]).strip()
 print(f"price 0.06: the favourite is {said}  {np.exp(logprobs[k]):.0%}, in the reference "
-      f"{np.exp(texts.logprobs[k]):.1%}")  # fmt: skip
+      f"{np.exp(texts.logprobs[k]):.1%}")
 assert said == "我是是一个机器人。"  # is is
 
 # %% [markdown]
@@ -205,7 +205,7 @@ for n in COUNTS:
     four.append((n, score, kl))
 print("n        " + "".join(f"{n:7}" for n in COUNTS))
 for name, row in (("bound", [b for _, b in bound]), ("Rufus", [r[2] for r in rufus]),
-                  ("four", [r[2] for r in four])):  # fmt: skip
+                  ("four", [r[2] for r in four])):
     print(f"KL {name:6}" + "".join(f"{abs(kl):7.3f}" for kl in row))
 
 # %%
@@ -217,7 +217,7 @@ assert min(behind) > -0.01 and max(behind) < 0.1
 show(draw09.best_of(bound, {"Rufus": rufus, "four answers": four}, FRONTIER),
      f"Left: at n = 64 the bound says {bound[-1][1]:.2f} nats, Rufus moves {rufus[-1][2]:.2f}, the "
      f"four answers {four[-1][2]:.2f}, the log of 1 / 0.1. Right: best-of-n stays within "
-     f"{max(behind):.2f} of the frontier.")  # fmt: skip
+     f"{max(behind):.2f} of the frontier.")
 
 # %% [markdown]
 # With four answers there is an end: always the best one, and then n does nothing more. Best-of-n is
@@ -296,12 +296,12 @@ assert aims["GRPO"][2][0] > goals[2][0] and height - aims["GRPO"][2][1] > 0.05
 show(draw09.aims(curve, aims, four[1:5]),
      f"PPO, DPO and RLOO end on the frontier, on the optimum itself, for prices 2, 1 and 0.5. GRPO "
      f"ends elsewhere: at 0.5 it moves {aims['GRPO'][2][0]:.2f} nats instead of "
-     f"{goals[2][0]:.2f}, and lands {height - aims['GRPO'][2][1]:.2f} below the line.")  # fmt: skip
+     f"{goals[2][0]:.2f}, and lands {height - aims['GRPO'][2][1]:.2f} below the line.")
 
 # %%
 lost = {}
 for name, function, in_loss in (("penalty in the loss", rloo_advantage, True),
-                                ("division", grpo_advantage, False)):  # fmt: skip
+                                ("division", grpo_advantage, False)):
     ends = runs09.group_limit(function, REF, SCORES, 0.5, 4, kl_in_loss=in_loss)
     kl, score = on_plane(ends)
     lost[name] = np.interp(kl, *np.array(curve[::-1]).T) - score
@@ -330,7 +330,7 @@ show(draw09.noise_bars(tables),
      f"Bars are means of 3 seeds, dots the seeds. Plain REINFORCE has {plain:.1f} times as much "
      f"noise as signal; with a baseline {mean['REINFORCE with baseline']:.1f}, RLOO "
      f"{mean['RLOO']:.1f}, GRPO {mean['GRPO']:.1f}. PPO has {learned:.1f} with learned values, but "
-     f"{mean['PPO, values as at the start']:.1f} before.")  # fmt: skip
+     f"{mean['PPO, values as at the start']:.1f} before.")
 
 # %% [markdown]
 # Adding 2 changes nothing in the task, yet it ruins plain REINFORCE. Without the 2 it would stand
@@ -398,7 +398,7 @@ for beta in (0.1, 0.5):
     placed[beta] = runs09.measure(task, models)
     last = {k: np.mean([row[k] for row in histories[beta][-20:]]) for k in histories[beta][0]}
     print(f"beta {beta}: chosen {last['chosen_moved']:+.2f}  rejected {last['rejected_moved']:+.2f}"
-          f"  score {placed[beta].reward:.2f}  KL {placed[beta].kl:.2f}")  # fmt: skip
+          f"  score {placed[beta].reward:.2f}  KL {placed[beta].kl:.2f}")
     assert last["chosen_moved"] < 0 and last["rejected_moved"] < last["chosen_moved"] - 0.5
 
 # %%
@@ -408,7 +408,7 @@ assert abs(rufus[0][1]) < 0.02 and min(low.reward, high.reward) > 0.4  # from 0
 show(draw09.dpo_curves(histories),
      f"Thick lines are running means over batches. At a price of 0.1 both curves fall, the chosen "
      f"one after a short rise, and Rufus moves {low.kl:.1f} nats. At 0.5 the chosen answers lose "
-     f"little, and he moves {high.kl:.1f}.")  # fmt: skip
+     f"little, and he moves {high.kl:.1f}.")
 
 # %% [markdown]
 # DPO has never seen the reward model, and still the score rises from about 0. IPO asks for a fixed
@@ -422,7 +422,7 @@ show(draw09.dpo_curves(histories),
 
 # %%
 METHODS = {"PPO": 0.5, "RLOO": 0.5, "REINFORCE": 0.5, "GRPO": 0.5, "DPO": 0.5,
-           "rejection sampling": 8}  # fmt: skip
+           "rejection sampling": 8}
 mine, meters = {}, {}
 for name, price in METHODS.items():
     models, meters[name] = runs09.metered(task, name, price, answers=2880)
@@ -442,7 +442,7 @@ assert all(kept[name, 0.1]["regret"] > 2 * kept[name, 0.5]["regret"] for name in
 show(draw09.all_methods(FRONTIER, mine, rufus[:5], committed),
      f"Left: one run each at a price of 0.5. Right: the lower the price, the larger the regret of "
      f"every method; at 0.1 it is {cheap['PPO']:.1f} nats for PPO, {cheap['RLOO']:.1f} for RLOO, "
-     f"{cheap['GRPO']:.1f} for GRPO, {cheap['DPO']:.1f} for DPO.")  # fmt: skip
+     f"{cheap['GRPO']:.1f} for GRPO, {cheap['DPO']:.1f} for DPO.")
 
 # %% [markdown]
 # Do not read a ranking of methods for all times into this. It is one small task, and settings that
@@ -456,10 +456,10 @@ print(f"{'':20} models  trained  forward  backward  seconds\n{'':28}       token
 for name, meter in meters.items():
     seconds = kept[name, METHODS[name]]["cpu_seconds"]
     print(f"{name:20} {len(meter.used):6} {len(meter.trained):8} {meter.forward / 2880:8.0f} "
-          f"{meter.backward / 2880:9.0f} {seconds:8.1f}")  # fmt: skip
+          f"{meter.backward / 2880:9.0f} {seconds:8.1f}")
 asked, meter = runs09.answering(task, 8)
 print(f"{'best-of-8':20} {len(meter.used):6} {0:8} {meter.forward / asked:8.0f}         0   "
-      "for each question, for ever")  # fmt: skip
+      "for each question, for ever")
 assert len(meters["PPO"].used) == 4 and len(meters["RLOO"].used) == 3
 
 # %% [markdown]

@@ -22,7 +22,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update",
-]  # fmt: skip
+]
 START_SECONDS = 120
 
 
@@ -48,7 +48,7 @@ def server(folder, kind="lab", env=None):
             "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
             f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}",
             "--LabApp.news_url=None",
-        ]  # fmt: skip
+        ]
         if kind != "lab":
             words.pop()
         log_path = Path(home) / "server.log"

@@ -95,7 +95,7 @@ def test_a_person_teaches_rufus(tmp_path, kind, lang):
         wait_for_text(page, ".rufus-status", "unnatural: 4|不自然：4")
         page.get_by_role("button", name={"en": "undo", "zh": "撤销"}[lang]).click()
         page.locator(".rufus-row").nth(3).locator("button", has_text="✓").nth(1).wait_for(
-            state="detached")  # fmt: skip
+            state="detached")
         press(page, 3, "unnatural")
         wait_for_text(page, ".rufus-status", "unnatural: 4|不自然：4")
         assert labels(path) == ["rank", "unnatural", "undo", "unnatural"]

@@ -43,7 +43,7 @@ def corrections_to_pairs(corrections):
 
 def ctp_swapped(corrections):
     return [(question, worse, better)
-            for question, better, worse in corrections_to_pairs(corrections)]  # fmt: skip
+            for question, better, worse in corrections_to_pairs(corrections)]
 
 
 def ctp_keeps_unchanged(corrections):
@@ -120,7 +120,7 @@ PAIRS = Exercise(
            "list.",
            "The parts of a pair come in the order question, then the sentence of the person, then "
            "that of Rufus."),
-)  # fmt: skip
+)
 
 
 # ---- 00.2 what the reward model likes best ----------------------------------------------------
@@ -140,6 +140,6 @@ FAVOURITE = Choice(
     },
     hints=("The annotators looked at the manner of speaking. What did they not look at?",
            "Three of the five sentences are well formed. Only one of those three is true."),
-)  # fmt: skip
+)
 
 EXERCISES = [PAIRS, FAVOURITE]

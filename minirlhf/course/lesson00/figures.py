@@ -50,7 +50,7 @@ def next_characters(panels, names):
             for k, (colour, hatch) in enumerate(((SKY, "//"), (BLUE, ""))):
                 moved = places + 0.4 * (k - 0.5)
                 ax.bar(moved, shares[k], width=0.38, color=colour, hatch=hatch, edgecolor=CARD,
-                       label=names[k])  # fmt: skip
+                       label=names[k])
                 for x, share in zip(moved, shares[k]):
                     ax.text(x, share + 0.015, f"{100 * share:.0f}", ha="center", size=8)
             first = ax is axes[0]
@@ -70,7 +70,7 @@ def timeline(names, curves, rows):
         looks = (("naturalness", BLUE, "-", "o"), ("share of natural answers", GREEN, "--", "s"))
         for shares, (label, colour, dashes, marker) in zip(curves, looks):
             left.plot(shares, heights, color=colour, linestyle=dashes, marker=marker,
-                      markersize=3.5, linewidth=1.6, label=label)  # fmt: skip
+                      markersize=3.5, linewidth=1.6, label=label)
         frame(left, "", "gold judge, mean over the five questions", "")
         left.grid(axis="x", color=PALE, linewidth=0.6)
         shown = [index for index, _ in rows]
@@ -113,7 +113,7 @@ def strip(boxes, arrows):
         across(ax, 5.64, 6.66, 0.62, arrows[2], RED)
         ax.annotate("", (7.8, 1.02), (5.62, 2.32), arrowprops={
             "arrowstyle": "-|>", "color": RED, "linewidth": 1.3, "shrinkA": 0, "shrinkB": 1,
-            "connectionstyle": "angle,angleA=0,angleB=90"})  # fmt: skip
+            "connectionstyle": "angle,angleA=0,angleB=90"})
         ax.text(5.8, 2.2, "a score for every answer", size=7.6, color=GREY, va="center")
     return fig
 
@@ -123,7 +123,7 @@ def across(ax, x, to_x, y, label, colour):
     ax.annotate("", (to_x, y), (x, y), arrowprops={
         "arrowstyle": "-|>", "color": colour, "linewidth": 1.3, "shrinkA": 1, "shrinkB": 1})
     ax.text((x + to_x) / 2, y - 0.08, label, size=7.6, color=GREY, ha="center", va="bottom",
-            linespacing=1.25)  # fmt: skip
+            linespacing=1.25)
 
 
 def wall(questions, names, cells):
@@ -152,13 +152,13 @@ def verdict_bars(groups):
             start = np.zeros(len(names))  # (M,)
             for share, (word, (colour, hatch)) in zip(np.transpose(shares), VERDICTS.items()):
                 ax.barh(places, share, left=start, height=0.62, color=colour, hatch=hatch,
-                        edgecolor=CARD, label=word)  # fmt: skip
+                        edgecolor=CARD, label=word)
                 for place, value, left in zip(places, share, start):
                     if value >= 0.055:
                         ax.text(left + value / 2, place, percent(value), size=8, ha="center",
                                 va="center", color=INK, bbox={
                                     "facecolor": CARD, "edgecolor": "none", "pad": 1.2,
-                                    "alpha": 0.9})  # fmt: skip
+                                    "alpha": 0.9})
                 start = start + share
             frame(ax, title, "", "")
             ax.grid(False)
@@ -167,7 +167,7 @@ def verdict_bars(groups):
             ax.set_yticks(places, names if ax is axes[0] else [""] * len(names))
         handles, labels = axes[0].get_legend_handles_labels()
         fig.legend(handles, labels, frameon=False, fontsize=8.5, ncols=3,
-                   loc="outside lower center")  # fmt: skip
+                   loc="outside lower center")
     return fig
 
 
@@ -175,4 +175,4 @@ __all__ = [
     "BLUE", "FALSE", "GREEN", "MARKS", "RED", "TRUE", "UNNATURAL", "VERDICTS", "next_characters",
     "next_probabilities", "percent", "strip", "text_cells", "timeline", "verdict",
     "verdict_bars", "wall",
-]  # fmt: skip
+]

@@ -90,7 +90,7 @@ MASK = Exercise(
            "to a matrix of True.",
            "np.where(condition, a, b) takes a where the condition holds, else b. It repeats the "
            "(T, T) condition for every text and head."),
-)  # fmt: skip
+)
 
 
 # ---- 01.2 numerical_grad --------------------------------------------------------------------
@@ -163,7 +163,7 @@ def numerical_grad_cases(rng):
     """Squares and cubes with a large nudge, then arrays of several shapes with small ones."""
     cases = [(sum_of_squares, np.array([3.0, 1.0]), 0.5), (sum_of_cubes, np.array([2.0, 0.3]), 0.1)]
     for f, shape, h in ((log_of_sum, (4,), 1e-2), (sum_of_cubes, (2, 3), 1e-3),
-                        (log_of_sum, (2, 3, 5), 1e-5)):  # fmt: skip
+                        (log_of_sum, (2, 3, 5), 1e-5)):
         cases.append((f, rng.normal(size=shape), h))
     return cases
 
@@ -194,7 +194,7 @@ NUMERICAL = Exercise(
            "entry.",
            "An array of zeros with h at one place can be added to x and subtracted from it. The "
            "two places are 2h apart."),
-)  # fmt: skip
+)
 
 
 # ---- 01.3 softmax_backward ------------------------------------------------------------------
@@ -261,7 +261,7 @@ SOFTMAX = Exercise(
            "That number is the average of the row's upstream gradient, with the probabilities as "
            "weights. keepdims=True keeps its axis.",
            "The result is the probability times the distance of dprobs from that average."),
-)  # fmt: skip
+)
 
 
 # ---- 01.4 layernorm_backward ----------------------------------------------------------------
@@ -307,7 +307,7 @@ def layernorm_cases(rng):
     """One row of three, then (B, T, C) with B, T and C all different."""
     cases = [(np.array([[[1.0, 0.0, 0.0]]]),
               (np.sqrt(1.5) * np.array([[[-1.0, 0.0, 1.0]]]), np.full((1, 1, 1), 2.0),
-               np.array([1.0, 1.0, 3.0])))]  # fmt: skip
+               np.array([1.0, 1.0, 3.0])))]
     for shape in ((2, 3, 4), (3, 2, 5), (4, 5, 3)):
         x, gain = rng.normal(1, 2, size=shape), rng.normal(1, 0.5, size=shape[-1])
         cases.append((rng.normal(size=shape), layernorm_cache(x, gain)))
@@ -346,7 +346,7 @@ LAYERNORM = Exercise(
            "part along xhat.",
            "The part along xhat is xhat times the row mean of dxhat * xhat. What is left is "
            "multiplied by rstd. dgain and dbias are sums over the first two axes."),
-)  # fmt: skip
+)
 
 
 # ---- lines to break -------------------------------------------------------------------------

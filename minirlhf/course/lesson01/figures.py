@@ -13,13 +13,13 @@ PLACES = {
     "scores": (4, -0.4), "probs": (5, -0.4), "mix": (6, 0), "proj": (7, 0), "x1": (8, 0),
     "ln2": (8, 2.05), "fc": (7, 2.05), "gelu": (6, 2.05), "out": (5, 2.05), "x2": (4, 2.05),
     "hidden": (3, 2.05), "logits": (2, 2.05), "loss": (1, 2.05),
-}  # fmt: skip
+}
 ARROWS = (
     ("x0", "ln1"), ("ln1", "qkv"), ("qkv", "q"), ("qkv", "k"), ("qkv", "v"), ("q", "scores"),
     ("k", "scores"), ("scores", "probs"), ("probs", "mix"), ("v", "mix"), ("mix", "proj"),
     ("proj", "x1"), ("x1", "ln2"), ("ln2", "fc"), ("fc", "gelu"), ("gelu", "out"), ("out", "x2"),
     ("x2", "hidden"), ("hidden", "logits"), ("logits", "loss"),
-)  # fmt: skip
+)
 BOX = (0.74, 0.62)  # width and height
 
 
@@ -33,7 +33,7 @@ def attention_rows(probs, readers, seen):
         ):
             future = np.triu(np.ones((R, T), bool), T - R + 1)
             drawn = ax.imshow(np.ma.masked_array(shares, future), cmap="cividis", vmin=0, vmax=1,
-                              aspect="auto")  # fmt: skip
+                              aspect="auto")
             ax.set_title(f"layer {layer + 1}, head {head + 1}", size=8.5)
             ax.set_xticks(range(T), [visible(char) for char in seen], size=7.5)
             ax.set_yticks(range(R), [visible(char) for char in readers], size=7.5)
@@ -59,12 +59,12 @@ def probability_and_slope(names, probs, slopes):
             (left, probs, "p: probability of the next character", [SKY] * len(names)),
             (right, slopes, "slope of the loss along its logit",
              [RED if slope > 0 else BLUE for slope in slopes]),
-        ):  # fmt: skip
+        ):
             ax.bar(places, values, color=colours, width=0.62)
             for place, value in zip(places, values):
                 offset, side = ((0, 2), "bottom") if value >= 0 else ((0, -2), "top")
                 ax.annotate(f"{value:.3f}", (place, value), offset, ha="center", va=side, size=8,
-                            textcoords="offset points")  # fmt: skip
+                            textcoords="offset points")
             frame(ax, title, "", "", (min(0, 1.25 * values.min()), 1.15 * values.max() + 0.03))
             ax.set_xticks(places, [visible(name) for name in names])
             ax.axhline(0, color=INK, linewidth=0.8)
@@ -78,7 +78,7 @@ def v_curves(nudges, curves):
         looks = ((BLUE, "-", "o"), (RED, "--", "s"), (GREEN, "-.", "^"))
         for (label, errors, place), (colour, dashes, marker) in zip(curves, looks):
             ax.loglog(nudges, np.maximum(errors, FLOOR), color=colour, linestyle=dashes,
-                      marker=marker, markersize=3, linewidth=1.4)  # fmt: skip
+                      marker=marker, markersize=3, linewidth=1.4)
             ax.text(*place, label, color=colour, size=9)
         pass_band(ax.axhspan)
         ax.set_xlabel("nudge h")
@@ -88,7 +88,7 @@ def v_curves(nudges, curves):
         ax.set_xlim(nudges.min() / 1.5, nudges.max() * 1.5)
         for axis, powers in ((ax.xaxis, range(-13, 0, 2)), (ax.yaxis, range(-12, 1, 3))):
             axis.set_ticks([10.0**power for power in powers],
-                           [f"1e{power}" if power else "1" for power in powers])  # fmt: skip
+                           [f"1e{power}" if power else "1" for power in powers])
         for x, text in ((2e-13, "round-off"), (2e-2, "too far apart")):
             ax.text(x, 3, text, size=8.5, color=GREY, ha="left" if x < 1e-6 else "center")
     return fig

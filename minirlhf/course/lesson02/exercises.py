@@ -154,7 +154,7 @@ CROSS_ENTROPY = Exercise(
            "numpy.take_along_axis picks along the last axis. It wants the ids with one more axis: "
            "targets[..., None].",
            "The number of tokens that count is the sum of the mask."),
-)  # fmt: skip
+)
 
 
 # ---- 02.2 a silent bug ----------------------------------------------------------------------
@@ -177,7 +177,7 @@ PADDING_BUG = Choice(
     right="E",
     hints=("A mean of two numbers lies between them. Which line takes a mean?",
            "How large is the sum, and by what is it divided, when PAD is added?"),
-)  # fmt: skip
+)
 
 
 # ---- 02.3 sample_next -----------------------------------------------------------------------
@@ -325,6 +325,6 @@ SAMPLE_NEXT = Exercise(
            "its last entry, the total.",
            "numpy.searchsorted(cdf, value, side=\"right\") is the first place whose entry is "
            "larger than the value."),
-)  # fmt: skip
+)
 
 EXERCISES = [CROSS_ENTROPY, PADDING_BUG, SAMPLE_NEXT]

@@ -118,7 +118,7 @@ def pretraining_loss(losses, held_out, levels, watched):
             ax.axvline(max(step, 1), color=GREY, linewidth=0.7, linestyle=":")
             ax.annotate(f"samples: {step}", (max(step, 1), 4.2), (2, -3), size=8, color=GREY,
                         textcoords="offset points", va="top",
-                        ha="right" if step == watched[-1] else "left")  # fmt: skip
+                        ha="right" if step == watched[-1] else "left")
         label_ends(ax, ends)
     return fig
 
@@ -135,9 +135,9 @@ def sft_dose(counts, panels, start):
             ax.plot(places, np.median(shares, axis=1), color=colour, linewidth=1.4)
             for place, row in zip(places, shares):
                 ax.plot(place + spread, row, "o", color=colour, markersize=5, alpha=0.75,
-                        markeredgecolor=INK, markeredgewidth=0.5)  # fmt: skip
+                        markeredgecolor=INK, markeredgewidth=0.5)
                 ax.text(place, row.max() + 0.04, f"{100 * np.median(row):.0f} %", ha="center",
-                        size=8.5)  # fmt: skip
+                        size=8.5)
             frame(ax, title, "demonstrations shown", "", (0, 1.05), True)
             ax.set_xticks(places, counts)
     return fig
@@ -150,23 +150,23 @@ def shown_and_said(mixed, own, practised, start):
         fig, (ax,) = canvas(3.9)
         ax.plot([0, 1], [0, 1], color=GREY, linewidth=1.1, linestyle="--")
         ax.text(0.69, 0.76, "as good as\nwhat was shown", size=8.5, color=GREY, ha="right",
-                va="center")  # fmt: skip
+                va="center")
         ax.axhline(start, color=GREY, linewidth=1.1, linestyle=":")
         ax.text(1.0, start + 0.015, f"pretrained: {100 * start:.0f} %", size=8.5, color=GREY,
-                ha="right")  # fmt: skip
+                ha="right")
         ax.plot(*np.array(mixed).T, "o-", color=BLUE, markersize=7, linewidth=1.2)
         ax.annotate("SFT on demonstrations,\nsome with faults", mixed[3], (8, -6), size=8.5,
-                    textcoords="offset points", color=BLUE, va="top")  # fmt: skip
+                    textcoords="offset points", color=BLUE, va="top")
         for x, y, name in own:
             ax.plot(x, y, "s", color=ORANGE, markersize=8, markeredgecolor=INK)
             ax.annotate(name, (x, y), (-9, 0), textcoords="offset points", size=8.5, ha="right",
-                        va="center")  # fmt: skip
+                        va="center")
         x, y, name = practised
         ax.plot(x, y, "*", color=RED, markersize=17, markeredgecolor=INK)
         ax.annotate(name, (x, y), (12, 2), textcoords="offset points", size=8.5, color=RED,
-                    va="center")  # fmt: skip
+                    va="center")
         frame(ax, "", "natural answers among those shown", "natural answers afterwards", (0, 1),
-              True)  # fmt: skip
+              True)
         ax.set_xlim(-0.02, 1.02)
         ax.xaxis.set_major_formatter(ax.yaxis.get_major_formatter())
     return fig

@@ -80,7 +80,7 @@ CANDIDATES = Exercise(
            "zip(*lists) walks through several lists side by side.",
            "The keys of a dict are unique and keep their order: dict.fromkeys makes one from a "
            "list. Cut at the very end."),
-)  # fmt: skip
+)
 
 
 # ---- 03.2 ranks -----------------------------------------------------------------------------
@@ -152,7 +152,7 @@ RANKS = Exercise(
            "A column against a row, values[:, None], compares every answer with every other one.",
            "Count also how many are equal, itself included. m equal answers share m places: how "
            "far is the middle of them from the first?"),
-)  # fmt: skip
+)
 
 
 # ---- 03.3 kendall_tau -----------------------------------------------------------------------
@@ -232,7 +232,7 @@ KENDALL = Exercise(
            "one. The sum has every pair twice.",
            "The sum of the squares of one table counts its pairs without ties, also twice. What "
            "is double above and below the line cancels."),
-)  # fmt: skip
+)
 
 
 # ---- 03.4 zscore_per_annotator --------------------------------------------------------------
@@ -304,6 +304,6 @@ ZSCORE = Exercise(
     hints=("Subtract from each row its own mean. keepdims=True keeps the shape (A, 1).",
            "Then divide each row by its own standard deviation.",
            "numpy.where can put a 1 in the place of a deviation of 0: a row of zeros stays zeros."),
-)  # fmt: skip
+)
 
 EXERCISES = [CANDIDATES, RANKS, KENDALL, ZSCORE]

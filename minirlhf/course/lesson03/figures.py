@@ -6,9 +6,9 @@ from minirlhf.course.drawing import GREY, INK, canvas, frame, heatmap, style
 from minirlhf.plots import BLUE, GREEN, ORANGE, PURPLE, RED, label_ends
 
 PEOPLE = ((BLUE, "-", "o"), (ORANGE, "--", "s"), (GREEN, "-.", "^"), (RED, ":", "D"),
-          (PURPLE, (0, (5, 1, 1, 1, 1, 1)), "v"))  # fmt: skip
+          (PURPLE, (0, (5, 1, 1, 1, 1, 1)), "v"))
 WAYS = (("mean score", RED, "--", "s"), ("z-scored", BLUE, "-", "o"),
-        ("wins (ranks)", GREEN, "-.", "^"))  # fmt: skip
+        ("wins (ranks)", GREEN, "-.", "^"))
 
 
 def scores_and_ranks(levels, points, places, names):
@@ -19,13 +19,13 @@ def scores_and_ranks(levels, points, places, names):
         for ax, values, title in zip(axes, (points, places), titles):
             for row, (colour, dashes, marker) in zip(values, PEOPLE):
                 ax.plot(levels, row, color=colour, linestyle=dashes, marker=marker, markersize=3,
-                        linewidth=1.5)  # fmt: skip
+                        linewidth=1.5)
             frame(ax, title, "true naturalness", "")
             ax.margins(x=0.02)
         axes[0].set_ylim(0.8, 7.2)
         axes[1].invert_yaxis()
         label_ends(axes[0], [(row[-1], name, PEOPLE[i][0])
-                             for i, (row, name) in enumerate(zip(points, names))])  # fmt: skip
+                             for i, (row, name) in enumerate(zip(points, names))])
     return fig
 
 
@@ -68,7 +68,7 @@ def learning_curves(labels, panels, columns=2):
 def draw_spread(ax, x, table, colour, dashes, marker):
     """table (seeds, N): its mean as a line, its 10th to 90th percentile as thin bars."""
     ax.plot(x, table.mean(axis=0), color=colour, linestyle=dashes, marker=marker, markersize=3,
-            linewidth=1.6)  # fmt: skip
+            linewidth=1.6)
     low, high = np.percentile(table, [10, 90], axis=0)  # (N,) each
     ax.vlines(x, low, high, color=colour, linewidth=0.7, antialiased=False)
 

@@ -92,7 +92,7 @@ LOSS = Exercise(
            "The loss of one pair is the logarithm of 1 + e to the power of minus the margin.",
            "NumPy's logaddexp(a, b) is log(e^a + e^b) without overflow, and 1 is e^0. Then the "
            "mean."),
-)  # fmt: skip
+)
 
 
 # ---- 04.2 bt_gradient -----------------------------------------------------------------------
@@ -191,7 +191,7 @@ GRADIENT = Exercise(
            "by plus.",
            "An index may occur several times. numpy.add.at(array, indices, amounts) adds every "
            "amount."),
-)  # fmt: skip
+)
 
 
 # ---- 04.3 elo_update ------------------------------------------------------------------------
@@ -244,7 +244,7 @@ ELO = Exercise(
     hints=("First the expected result of A: a number between 0 and 1, and 1/2 for equal ratings.",
            "It is the logistic curve with base 10, on a scale of 400 points.",
            "The change is K times (result minus expectation): A gets it, B gives it."),
-)  # fmt: skip
+)
 
 
 # ---- 04.4 plackett_luce_nll -----------------------------------------------------------------
@@ -304,6 +304,6 @@ PLACKETT_LUCE = Exercise(
     hints=("Put the utilities into the given order first.",
            "Choice k: log of the summed worths of those still there, minus the utility taken.",
            "numpy.logaddexp.accumulate adds up worths from the left; you need it from the right."),
-)  # fmt: skip
+)
 
 EXERCISES = [LOSS, GRADIENT, ELO, PLACKETT_LUCE]

@@ -33,7 +33,7 @@ def logistic_and_elo(marked):
             ax.plot(margin, share, "o", color=RED)
             text = f"margin {margin:.2f} = {to_elo(margin):.1f} Elo: {100 * share:.0f} %"
             ax.annotate(text, (margin, share), (9, -9), textcoords="offset points", va="center",
-                        bbox={"facecolor": CARD, "edgecolor": "none", "pad": 1})  # fmt: skip
+                        bbox={"facecolor": CARD, "edgecolor": "none", "pad": 1})
         ax.set_xlim(-4, 4)
         top = ax.secondary_xaxis("top", functions=(to_elo, from_elo))
         top.set_xlabel("difference of Elo ratings", size=8.5)
@@ -49,12 +49,12 @@ def nll_valley(axis, nll, ridge, moves, curves):
     with style():
         fig, (left, right) = canvas(3.3, columns=2, widths=(1, 1.15))
         drawn = left.contour(axis, axis, nll, levels=[0.57, 0.6, 0.7, 0.9, 1.2, 1.6, 2.0],
-                             colors=GREY, linewidths=1.0)  # fmt: skip
+                             colors=GREY, linewidths=1.0)
         left.clabel(drawn, fontsize=8, fmt="%.1f", levels=[0.7, 0.9, 1.2, 1.6, 2.0])
         left.plot(axis + ridge, axis, color=RED, linewidth=1.8, linestyle="--")
         left.text(0.7 + ridge / 2, 0.7 - ridge / 2, f"margin {ridge:.2f}", color=RED, size=8.5,
                   rotation=45, transform_rotates_text=True, rotation_mode="anchor", ha="center",
-                  va="center", bbox={"facecolor": CARD, "edgecolor": "none", "pad": 1})  # fmt: skip
+                  va="center", bbox={"facecolor": CARD, "edgecolor": "none", "pad": 1})
         frame(left, "A beats B in 3 of 4: NLL (nats)", "utility of A", "utility of B")
         left.set(xlim=axis[[0, -1]], ylim=axis[[0, -1]])
         left.grid(False)
@@ -76,7 +76,7 @@ def elo_trajectories(paths, best):
             ax.axhline(best, color=INK, linewidth=1.2, linestyle="--")
             ax.text(len(path), best - 0.02 * (high - low), f"fit {best:.0f}", size=8, ha="right",
                     va="top", bbox={"facecolor": CARD, "edgecolor": "none", "pad": 1,
-                                    "alpha": 0.85})  # fmt: skip
+                                    "alpha": 0.85})
             label = "Elo points ahead" if ax is axes[0] else ""
             frame(ax, f"K = {k}", "comparisons seen", label, (low - 20, high + 20))
     return fig
@@ -125,12 +125,12 @@ def draw_edge(ax, i, j, observed, residual):
     outward = middle / np.hypot(*middle)
     arrow(ax, CORNERS[winner], CORNERS[loser], 0.0 * outward, GREY, 1.4)
     ax.text(*(middle + 0.3 * outward), f"{abs(observed):.2f}", color=GREY, ha="center",
-            va="center", size=9)  # fmt: skip
+            va="center", size=9)
     if abs(residual) > 1e-6:
         start, end = (i, j) if residual > 0 else (j, i)
         arrow(ax, CORNERS[start], CORNERS[end], -0.17 * outward, RED, 3 * abs(residual))
     ax.text(*(middle - 0.4 * outward), f"{abs(residual):.2f}", color=RED, ha="center",
-            va="center", size=9)  # fmt: skip
+            va="center", size=9)
 
 
 def arrow(ax, start, end, offset, colour, width):

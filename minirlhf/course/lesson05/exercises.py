@@ -107,7 +107,7 @@ LAST_TOKEN = Exercise(
            "first.",
            "If argmax finds k in the reversed row of T places, the place is T - 1 - k. argmax also "
            "gives 0 where there is no True at all: test for that with any(axis=1)."),
-)  # fmt: skip
+)
 
 
 # ---- 05.2 pairs_from_ranking ----------------------------------------------------------------
@@ -194,7 +194,7 @@ PAIRS = Exercise(
            "Two conditions must hold: the same ranking, and a smaller rank.",
            "An array (n, 1) compared with an array (1, n) gives such a table; numpy.argwhere lists "
            "where it is True, in the order that is wanted."),
-)  # fmt: skip
+)
 
 
 # ---- 05.3 bayes_ceiling ---------------------------------------------------------------------
@@ -261,7 +261,7 @@ CEILING = Exercise(
     hints=("Take one pair with p = 0.3. Whom do you name, and how often are you right?",
            "For one pair it is the larger of two numbers.",
            "numpy.maximum takes the larger one, element by element. Then the mean."),
-)  # fmt: skip
+)
 
 
 # ---- 05.4 a silent bug ----------------------------------------------------------------------
@@ -284,7 +284,7 @@ SUSPECTS = Choice(
     hints=("Compare two accuracies: on the run's own labels, and on held-out labels.",
            "One run learned nothing. The other learned well, but what?"),
     points=2,
-)  # fmt: skip
+)
 
 
 def spoil_x(encoded, rng):

@@ -18,7 +18,7 @@ def learning_curve(runs, other, ceiling):
     with style():
         fig, (ax,) = canvas(3.4)
         frame(ax, "", "pairs seen, each once (logarithmic)", "held-out pair accuracy", (0.45, 0.9),
-              True)  # fmt: skip
+              True)
         ax.set_xscale("log")
         ends = [(ceiling, f"Bayes ceiling {100 * ceiling:.0f} %", INK), (0.5, "guessing", GREY)]
         for curves, name, colour, dash in ((runs, "pretrained trunk", BLUE, "-"),
@@ -44,7 +44,7 @@ def reliability(curves):
         for ax, (name, said, seen, n), colour in zip(axes, curves, (BLUE, RED)):
             label = "share that happened" if ax is axes[0] else ""
             frame(ax, name, "probability that the model gives its favourite", label, (0.4, 1.02),
-                  True)  # fmt: skip
+                  True)
             ax.plot([0.5, 1], [0.5, 1], color=GREY, linestyle=":", linewidth=1.2)
             ax.text(1, 0.44, "dotted: as promised", color=GREY, size=8, ha="right")
             for x, y in zip(said, seen):
@@ -68,9 +68,9 @@ def score_and_naturalness(panels):
             for name, (colour, marker) in zip(names, KINDS):
                 mine = np.array([kind == name for kind in kinds])  # (N,)
                 ax.scatter(gold[mine], scores[mine], s=13, color=colour, marker=marker,
-                           linewidths=0, label=name)  # fmt: skip
+                           linewidths=0, label=name)
             ax.legend(fontsize=7.5, ncols=2, loc="upper left", frameon=False, handletextpad=0.1,
-                      columnspacing=0.6)  # fmt: skip
+                      columnspacing=0.6)
             ax.set_ylim(top=scores.max() + 0.3 * np.ptp(scores))
     return fig
 
@@ -91,7 +91,7 @@ def along_the_sentence(panels):
             ax.set_xticks(x, [visible(c) for c in characters], size=10, color=INK)
             ax.set_xlim(-0.5, len(x) - 0.5)
             ax.annotate(f"{mean[-1]:.2f}", (x[-1], mean[-1]), (0, 9), ha="center", size=8.5,
-                        textcoords="offset points", bbox=BOX)  # fmt: skip
+                        textcoords="offset points", bbox=BOX)
     return fig
 
 
@@ -135,7 +135,7 @@ def ranking_of_twenty(sentences, scores, gold, chosen, score):
             ax.barh(-place, heights[i], height=0.7, color=RED if mine else SKY)
             natural = "" if mine else f"naturalness {gold[i]:.2f}"
             ax.annotate(natural, (1.01, -place), xycoords=("axes fraction", "data"), size=7.5,
-                        va="center", color=GREY, annotation_clip=False)  # fmt: skip
+                        va="center", color=GREY, annotation_clip=False)
         labels = [f"{names[i]}  {heights[i]:+.2f}" for i in order]
         frame(ax, "", "score")
         ax.grid(False)

@@ -79,7 +79,7 @@ def shaped_cases(rng):
     """One response of three tokens, then batches whose rows differ in length."""
     half, third, quarter = np.log([1 / 2, 1 / 3, 1 / 4])
     small = (np.array([1.0]), np.array([[half, third, quarter]]),
-             np.array([[quarter, third, half]]), np.ones((1, 3)), 0.1)  # fmt: skip
+             np.array([[quarter, third, half]]), np.ones((1, 3)), 0.1)
     cases = [small]
     for B, T in ((2, 4), (3, 6)):
         starts, lengths = rng.integers(0, 2, size=B), rng.integers(1, T - 1, size=B)
@@ -129,7 +129,7 @@ SHAPED = Exercise(
            "is taken away. Outside the response it is 0.",
            "step3.last_response_index takes the mask and says where each row's last token "
            "stands, (B,). An array can be indexed by two arrays at once: rows and columns."),
-)  # fmt: skip
+)
 
 
 # ---- 06.2 gae -------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def gae_returns(rewards, values, gamma, gae_lambda):
 def gae_cases(rng):
     """The example of the debugger tour, one token, then random responses with gamma below 1."""
     cases = [(np.array([0.0, 0.0, 1.0]), np.full(3, 0.5), 1.0, 0.5),
-             (np.array([1.0]), np.array([0.25]), 1.0, 0.95)]  # fmt: skip
+             (np.array([1.0]), np.array([0.25]), 1.0, 0.95)]
     for T, gamma, gae_lambda in ((2, 0.5, 0.5), (4, 0.9, 0.8), (7, 0.99, 0.95)):
         cases.append((rng.normal(size=T), rng.normal(size=T), gamma, gae_lambda))
     return cases
@@ -233,7 +233,7 @@ GAE = Exercise(
            "of the next token. The part is gamma times lambda.",
            "Two numbers go along on the way back: the next value and the next advantage. Both "
            "are 0 at the end."),
-)  # fmt: skip
+)
 
 
 # ---- 06.3 ppo_clip_grad ---------------------------------------------------------------------
@@ -315,7 +315,7 @@ CLIP_GRAD = Exercise(
            "Where the second array is smaller, the smaller one is constant: slope 0.",
            "Elsewhere the slope of ratio times advantage along the log-prob is ratio times "
            "advantage. Then the sign of a loss, and the mean."),
-)  # fmt: skip
+)
 
 
 # ---- 06.4 three silent bugs -----------------------------------------------------------------
@@ -335,6 +335,6 @@ HUNT = Choice(
            "iteration on.",
            "A bug that changes how far one update goes shows in the KL. A bug in the payment "
            "shows in the payment."),
-)  # fmt: skip
+)
 
 EXERCISES = [SHAPED, GAE, CLIP_GRAD, HUNT]

@@ -30,7 +30,7 @@ def objective(ax, advantage, clip_range, ratios, names):
         ax.plot([ratio, ratio], [low, low + 0.08 * (high - low)], color=RED, linewidth=2)
         ax.plot(ratio, value, "os"[k % 2], color=RED, markersize=6)
         ax.annotate(name, (ratio, value), (0, -11), textcoords="offset points", size=8,
-                    color=RED, ha="center", va="center")  # fmt: skip
+                    color=RED, ha="center", va="center")
 
 
 def objective_and_ratio(clip_range, ratios, names):
@@ -42,7 +42,7 @@ def objective_and_ratio(clip_range, ratios, names):
         axes[0].set_ylabel("objective of one token")
         words = ((0, 1.15, 2.0, "ratio × A", GREY), (0, 0.05, 0.88, "clipped", SKY),
                  (0, 0.42, 0.1, "min of both", BLUE), (1, 0.4, -0.3, "ratio × A", GREY),
-                 (1, 2.0, -1.12, "clipped", SKY), (1, 1.4, -2.1, "min of both", BLUE))  # fmt: skip
+                 (1, 2.0, -1.12, "clipped", SKY), (1, 1.4, -2.1, "min of both", BLUE))
         for panel, x, y, text, colour in words:
             axes[panel].text(x, y, text, color=colour, size=8.5)
     return fig
@@ -108,7 +108,7 @@ def one_batch(ratios, clip_range, curves):
             height = 0.85 * np.log10(1 + counts) / np.log10(1 + len(row))  # (40,)
             base = len(ratios) - 1 - k
             left.bar(edges[:-1], height, width=np.diff(edges), bottom=base, align="edge",
-                     color=BLUE, linewidth=0)  # fmt: skip
+                     color=BLUE, linewidth=0)
             out = np.mean(np.abs(row - 1) > clip_range)
             left.text(2.03, base + 0.2, f"{100 * out:.0f} % outside", size=8, color=RED)
         left.axvspan(1 - clip_range, 1 + clip_range, color=SKY, alpha=0.18, linewidth=0)
@@ -118,7 +118,7 @@ def one_batch(ratios, clip_range, curves):
         left.grid(False)
         left.set_xlim(0, 2)
         panels = ((axes[1], "KL(old to new), nats per token", 1, False),
-                  (axes[2], "tokens outside the range", 2, True))  # fmt: skip
+                  (axes[2], "tokens outside the range", 2, True))
         for ax, title, column, share in panels:
             frame(ax, title, "epochs on one batch", "", None, share)
             labels = []
@@ -145,7 +145,7 @@ def ablation_grid(grid, clips, coefs, parts=4):
                 kl, natural = quarters(grid[clip, coef], parts)
                 ax.plot(kl, natural, color=colour, linestyle=dashes, linewidth=1.2)
                 ax.plot(kl[-1], natural[-1], marker, color=colour, markersize=7,
-                        label=f"{coef:g}")  # fmt: skip
+                        label=f"{coef:g}")
                 for k in range(len(kl) - 1):
                     ax.annotate("", (kl[k + 1], natural[k + 1]), (kl[k], natural[k]), arrowprops={
                         "arrowstyle": "-|>", "color": colour, "linewidth": 0.8,
@@ -154,7 +154,7 @@ def ablation_grid(grid, clips, coefs, parts=4):
             ax.set_xlim(0.05, 120)
         axes[0].set_ylabel("true naturalness (gold judge)")
         axes[0].legend(title="KL coefficient", fontsize=8, title_fontsize=8, frameon=False,
-                       loc="lower left")  # fmt: skip
+                       loc="lower left")
     return fig
 
 
@@ -184,12 +184,12 @@ def hunt(healthy, broken, panels):
             all_runs = grey + [row[key] for run in broken.values() for row in run]
             room = 0.08 * (max(all_runs) - min(all_runs))  # one scale for each column
             frame(ax, title if number < len(panels) else "", "", "",
-                  (min(all_runs) - room, max(all_runs) + room))  # fmt: skip
+                  (min(all_runs) - room, max(all_runs) + room))
             ax.title.set_size(8.5)
             ax.tick_params(labelsize=7)
             if number % len(panels) == 0:
                 ax.set_ylabel(letter, rotation=0, size=14, color=colours[letter], labelpad=12,
-                              va="center")  # fmt: skip
+                              va="center")
             if number >= len(axes) - len(panels):
                 ax.set_xlabel("iteration", size=8)
     return fig

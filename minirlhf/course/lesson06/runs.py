@@ -149,7 +149,7 @@ def probes(parts, rng):
     early, _ = practise(parts, np.zeros((3, 2)), np.zeros((3, 2)), 1.0, 0.0, 40, 2, rng)
     _, far = practise(parts, even, even, 1.0, 0.0, 1, 50, rng)
     return [bool(good[0, 0] > 0.9), bool(abs(pulled[0, 0] - 0.5) < 0.1), bool(early[0, 0] > 0.9),
-            bool(far < 0.4)]  # fmt: skip
+            bool(far < 0.4)]
 
 
 def practise(parts, logits, reference, pay, kl_coef, iterations, epochs, rng):

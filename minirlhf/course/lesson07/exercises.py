@@ -66,7 +66,7 @@ def record_cases(rng):
         (["session", "round", "rank", "correction", "undo", "learn"], [-1, -1, 1, 1, 2, -1]),
         (["session", "round", "skip", "undo", "unnatural", "learn", "round", "best", "undo"],
          [-1, -1, 1, 2, 1, -1, -1, 6, 4]),
-    ]  # fmt: skip
+    ]
     for rounds in (3, 5):
         kinds, of, standing = ["session"], [-1], []
         for _ in range(rounds):
@@ -117,7 +117,7 @@ STANDING = Exercise(
            "A record of kind `undo` names a number in `of`. Collect these numbers in a list.",
            "A label counts if its kind is in LABELS and its number is not in that list. "
            "enumerate gives number and kind together."),
-)  # fmt: skip
+)
 
 
 # ---- 07.2 self_consistency ------------------------------------------------------------------
@@ -199,7 +199,7 @@ CONSISTENCY = Exercise(
     hints=("What is the distance between two signs? There are three possible values.",
            "The distance is 0, 1 or 2. You want 1, one half, 0.",
            "numpy.abs of the difference, halved, taken from 1, and then the mean of all pairs."),
-)  # fmt: skip
+)
 
 
 # ---- 07.3 majority_vote ---------------------------------------------------------------------
@@ -285,7 +285,7 @@ MAJORITY = Exercise(
     hints=("For one pair: multiply each vote by its weight, add up, and look at the sign.",
            "weights (A,) times votes (A, P), summed over A: that is a matrix product.",
            "numpy.sign gives 1, -1 or 0."),
-)  # fmt: skip
+)
 
 
 # ---- 07.4 a prediction ----------------------------------------------------------------------
@@ -307,7 +307,7 @@ TWO_TEACHERS = Choice(
     hints=("Look at the corrections. Which sentences has he heard?",
            "A language model that has heard two kinds of answers to one kind of question gives "
            "probability to both."),
-)  # fmt: skip
+)
 
 
 EXERCISES = [STANDING, CONSISTENCY, MAJORITY, TWO_TEACHERS]

@@ -6,7 +6,7 @@ from minirlhf.course.drawing import CARD, GREY, canvas, frame, heatmap, style
 from minirlhf.plots import BLUE, GREEN, INK, ORANGE, RED, label_ends
 
 WAYS = {"corrections": (BLUE, "-"), "rankings": (RED, "--"), "both": (INK, "-."),
-        "seed labels alone": (ORANGE, ":")}  # fmt: skip
+        "seed labels alone": (ORANGE, ":")}
 
 
 # ---- one session ----------------------------------------------------------------------------
@@ -28,14 +28,14 @@ def favourites(rounds, table, taught, elsewhere, agreement):
         left.plot(rounds, elsewhere, color=GREEN, linewidth=2.2, linestyle="--")
         left.margins(x=0)
         label_ends(left, [(table[-1].mean(), "mean of 11", BLUE),
-                          (elsewhere[-1], "never taught", GREEN)])  # fmt: skip
+                          (elsewhere[-1], "never taught", GREEN)])
         frame(right, "reward model and annotator, new pairs", "rounds", "", (0, 1), True)
         when, share, pairs = np.array(agreement).T  # (L,) each
         right.plot(when, share, "-s", color=ORANGE, linewidth=1.8, markersize=5)
         for x, y, count in zip(when, share, pairs):
             right.annotate(f"of {count:.0f}", (x, y), (0, 8), textcoords="offset points", size=8,
                            color=GREY, ha="center",
-                           bbox={"facecolor": CARD, "linewidth": 0, "pad": 0.5})  # fmt: skip
+                           bbox={"facecolor": CARD, "linewidth": 0, "pad": 0.5})
         right.axhline(0.5, color=GREY, linestyle=":", linewidth=1)
         right.text(when[0], 0.44, "guessing", color=GREY, size=8)
         right.set_xticks(when)
@@ -54,7 +54,7 @@ def ways_to_teach(panels):
                 colour, dashes = WAYS[way]
                 middle = np.median(values, axis=0)  # (N,)
                 ax.fill_between(rounds, values.min(axis=0), values.max(axis=0), color=colour,
-                                alpha=0.1, linewidth=0)  # fmt: skip
+                                alpha=0.1, linewidth=0)
                 ax.plot(rounds, middle, color=colour, linestyle=dashes, linewidth=1.8)
                 if rounds[-1] == 60:
                     labels.append((middle[-1], way, colour))
@@ -63,7 +63,7 @@ def ways_to_teach(panels):
                     other = np.median(values[:, longest.index(rounds[-1])])
                     offset = (5, 4 if middle[-1] > other else -12)
                     ax.annotate(way, (rounds[-1], middle[-1]), offset, size=8, color=colour,
-                                textcoords="offset points")  # fmt: skip
+                                textcoords="offset points")
             ax.set_xlim(0, 60)
             label_ends(ax, labels)
     return fig
@@ -82,12 +82,12 @@ def consistency(points):
         for group, (colour, marker) in looks.items():
             mine = [point for point in points if point[3] == group]
             ax.plot([p[1] for p in mine], [p[2] for p in mine], "-", marker=marker, color=colour,
-                    linewidth=1.2, markersize=7)  # fmt: skip
+                    linewidth=1.2, markersize=7)
             for label, x, y, _ in mine:
                 offset = {"noise": (-5, 8), "clicks": (9, -4), "length": (5, -14)}[group]
                 ax.annotate(label, (x, y), offset, size=8, color=colour,
                             ha="right" if group == "noise" else "left",
-                            textcoords="offset points")  # fmt: skip
+                            textcoords="offset points")
         ax.set_xlim(0.45, 1.09)
         ax.set_xticks(np.arange(0.5, 1.01, 0.1))
     return fig

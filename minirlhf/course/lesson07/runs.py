@@ -19,7 +19,7 @@ from minirlhf.teach.simulated import judge
 LESSON = {
     "dtype": "float64", "sft_steps": 80, "reward_steps": 100, "iterations": 6, "rollout_size": 64,
     "ppo_epochs": 2,
-}  # fmt: skip
+}
 
 
 # ---- learning from records ------------------------------------------------------------------

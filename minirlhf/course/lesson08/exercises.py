@@ -100,7 +100,7 @@ CURVE = Exercise(
            "The first column is d. The second is minus d times the logarithm of d.",
            "np.stack makes a matrix (N, 2) of them, and np.linalg.lstsq(matrix, gain, rcond=None) "
            "returns a tuple; its first part holds the two numbers."),
-)  # fmt: skip
+)
 
 
 # ---- 08.2 early_stop ------------------------------------------------------------------------
@@ -164,7 +164,7 @@ def stop_cases(rng):
              (np.array([0.0, 2.0, 0.5, 1.0, 1.5, 9.0]), 3),
              (np.array([1.0, 3.0, 3.0, 2.0, 1.0, 5.0]), 2),
              (np.array([5.0, 1.0, 0.0, 2.0, 6.0, 3.0]), 3),
-             (np.array([0.0, 1.0, 2.0, 3.0]), 1)]  # fmt: skip
+             (np.array([0.0, 1.0, 2.0, 3.0]), 1)]
     for n, patience in ((12, 2), (20, 4)):
         cases.append((np.cumsum(rng.normal(size=n)), patience))
     return cases
@@ -194,7 +194,7 @@ STOP = Exercise(
     hints=("One loop over the looks, from the second one on, and one number: which was best.",
            "A look that is higher than the best becomes the best. Else see how long ago the best "
            "was, and leave the loop if that is too long."),
-)  # fmt: skip
+)
 
 
 # ---- 08.3 ensemble_min ----------------------------------------------------------------------
@@ -292,7 +292,7 @@ MINIMUM = Exercise(
            "For each judge, the reference's answers should have mean 0 and deviation 1. keepdims "
            "makes (M, 1) of it, which fits to (M, B).",
            "The judges are axis 0 of the scores."),
-)  # fmt: skip
+)
 
 
 # ---- 08.4 who taught whom -------------------------------------------------------------------
@@ -310,6 +310,6 @@ SUSPECTS = Choice(
     },
     hints=("Noise has no direction, so a policy cannot learn it. Taste has one.",
            "Begin with the row whose sentences all say the same."),
-)  # fmt: skip
+)
 
 EXERCISES = [CURVE, STOP, MINIMUM, SUSPECTS]

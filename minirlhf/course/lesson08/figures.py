@@ -29,7 +29,7 @@ def climb(curves, summit):
         ax.axvline(d[summit], color=GREY, linestyle=":", linewidth=1)
         top = curves["score"][-1] - curves["score"][0]
         ax.annotate(f"iteration {curves['iteration'][summit]}", (d[summit], top), (5, 0),
-                    textcoords="offset points", size=8, color=GREY, va="center")  # fmt: skip
+                    textcoords="offset points", size=8, color=GREY, va="center")
         ax.axhline(0, color=GREY, linewidth=0.7)
         frame(ax, "gain over the reference, in standard deviations of its answers", "√KL", "")
         ax.margins(x=0.01)
@@ -52,7 +52,7 @@ def gallery(rows, gloss):
                 for shift, value, colour in zip((0.2, -0.2), values, (GREY, RED)):
                     ax.barh(place + shift, value, height=0.34, color=colour, linewidth=0)
                     ax.text(max(value, 0) + 0.03, place + shift, f"{value:.2f}", size=8,
-                            color=colour, va="center")  # fmt: skip
+                            color=colour, va="center")
         frame(text, "the usual answer, and what is said now")
         text.set(xlim=(0, 1), xticks=[])
         frame(learned, "learned score")
@@ -74,7 +74,7 @@ def bands(results, panels, fits):
         for ax, (labels, title) in zip(axes, panels.items()):
             group, ends = group_of(results["rows"], labels, "PPO"), []
             for what, name, colour, dashes in (("score", "score", ORANGE, "--"),
-                                               ("naturalness", "gold", BLUE, "-")):  # fmt: skip
+                                               ("naturalness", "gold", BLUE, "-")):
                 d, low, mean, high = band_of(group, results["reference"], what)
                 ax.fill_between(d, low, high, color=colour, alpha=0.2, linewidth=0)
                 ax.plot(d, mean, color=colour, linestyle=dashes, linewidth=1.8)
@@ -107,7 +107,7 @@ def remedies(runs, results, names, labels_of):
         for (name, curves), (colour, dashes, marker) in zip(runs.items(), LOOKS):
             d = np.sqrt(np.maximum(curves["kl"], 0))  # (C,)
             left.plot(d, curves["natural"], color=colour, linestyle=dashes, marker=marker,
-                      markersize=4, label=name)  # fmt: skip
+                      markersize=4, label=name)
             ends.append((curves["natural"][-1], name, colour))
         frame(left, "one run each, 50 rankings", "√KL", "natural answers", (0, 1), True)
         left.legend(fontsize=8, frameon=False, loc="upper right")
@@ -117,9 +117,9 @@ def remedies(runs, results, names, labels_of):
                 place = len(names) - 1 - k + shift
                 row = rows[remedy, labels]
                 right.barh(place, row["natural"], height=0.36, color=colour, linewidth=0,
-                           label=f"{labels} rankings" if k == 0 else None)  # fmt: skip
+                           label=f"{labels} rankings" if k == 0 else None)
                 right.plot(row["natural_each"], np.full(row["trials"], place), "o", color=INK,
-                           markersize=2.8, linewidth=0)  # fmt: skip
+                           markersize=2.8, linewidth=0)
         frame(right, "five trials each: natural answers that are kept", "", "")
         right.set_yticks(range(len(names)), list(names.values())[::-1])
         right.set_xlim(0, 1.02)
@@ -141,7 +141,7 @@ def truth(panels, english):
                 places = np.arange(len(found)) + 0.28 * (k - 1)  # (N,)
                 ax.bar(places, found.values(), width=0.26, color=(GREY, BLUE, RED)[k],
                        hatch=("", "//", "")[k], edgecolor="white", linewidth=0,
-                       label=name)  # fmt: skip
+                       label=name)
             words = [f"{word}\n{english(word)}" for word in found]
             ax.set_xticks(range(len(words)), words, size=7.5)
             frame(ax, f"{question}  true: {english(next(iter(found)))}", "", "", (0, 1), True)
@@ -172,7 +172,7 @@ def sums(tables):
             confidence, right, _ = np.array(table["not read"]).T  # (N,) each
             parts = [confidence[right > 0], confidence[right == 0]]
             ax.hist(parts, edges, stacked=True, color=(SKY, RED), linewidth=0,
-                    label=("right", "wrong"))  # fmt: skip
+                    label=("right", "wrong"))
             frame(ax, "sums not read", "probability of its answer", "number of sums")
             ax.legend(fontsize=8, frameon=False, loc="upper left")
     return fig

@@ -109,9 +109,9 @@ def push(task, judges, price=0.0, other=None, seed=0, looks=LOOKS):
     for each look the answers, as (question, answer, score, naturalness).
     """
     models = PPOModels(task.sft.params.copy(), task.sft.params, judges[0], judges[0].copy(),
-                       task.sft.config, task.sft.config)  # fmt: skip
+                       task.sft.config, task.sft.config)
     settings = replace(HARD, kl_coef=price, iterations=looks[-1],
-                       max_new_tokens=task.sft.extra["max_new_tokens"])  # fmt: skip
+                       max_new_tokens=task.sft.extra["max_new_tokens"])
     prompts = pipeline.encode_prompts(task.sft, task.questions)
     rng, look_rng = np.random.default_rng([seed, 4]), np.random.default_rng([seed, 5])
     curves = {}
@@ -135,7 +135,7 @@ def look(task, models, judges, other, settings, rng):
     figures = {"kl": kl, "score": float(scores.mean()),
                "gold": (float(np.mean(gold)) - task.mean) / task.deviation,
                "natural": verdict.natural, "truthful": verdict.truthful,
-               "length": float(np.mean([len(a.text) for a in answers]))}  # fmt: skip
+               "length": float(np.mean([len(a.text) for a in answers]))}
     if other is not None:
         held_out = judge_scores(models, [other], rollout, settings.missing_eos_score)  # (1, B)
         figures["held_out"] = float(held_out.mean())
@@ -147,7 +147,7 @@ def look(task, models, judges, other, settings, rng):
 def score(task, judge, prompt, answers):
     """One reward model (Params) on K answers (texts) to a prompt -> (K,)."""
     rows = [encode_example(task.sft.tokenizer, prompt, text, task.sft.config.block_size).ids
-            for text in answers]  # fmt: skip
+            for text in answers]
     return score_rows(judge, task.sft.config, rows)
 
 
@@ -231,7 +231,7 @@ def learn_sums(largest, held_out, steps, seed=0):
     params.flat[...] = model.params.flat
     examples = [encode_sum(model, a, b, a + b) for a, b in seen]
     settings = LanguageModelSettings(response_only=True, steps=steps, batch_size=32,
-                                     learning_rate=3e-3)  # fmt: skip
+                                     learning_rate=3e-3)
     history = train_language_model(params, model.config, examples, settings, rng)
     return Sums(model._replace(params=params), seen, unseen, history)
 

@@ -104,7 +104,7 @@ OPTIMUM = Exercise(
            "The logarithm of a weight is the reference's log-prob plus score over price.",
            "np.logaddexp.reduce gives the logarithm of a sum of exponentials. Dividing is "
            "subtracting it."),
-)  # fmt: skip
+)
 
 
 # ---- 09.2 rloo_advantage --------------------------------------------------------------------
@@ -181,7 +181,7 @@ RLOO = Exercise(
            "Sum of the others: the row's sum without the answer. Number of the others: one less "
            "than the group.",
            "keepdims=True keeps the row sums as (N, 1), so that (N, K) can be subtracted."),
-)  # fmt: skip
+)
 
 
 # ---- 09.3 grpo_advantage --------------------------------------------------------------------
@@ -253,7 +253,7 @@ GRPO = Exercise(
     hints=("Row by row: take the mean away, then divide by the deviation.",
            "np.std divides by K. Its argument ddof says how much less than K it should be.",
            "The small number goes to the deviation before you divide, so it never is 0."),
-)  # fmt: skip
+)
 
 
 # ---- 09.4 dpo_loss --------------------------------------------------------------------------
@@ -268,7 +268,7 @@ def dpo_loss(chosen, rejected, ref_chosen, ref_rejected, beta):
 
 def dpo_token_means(chosen, rejected, ref_chosen, ref_rejected, beta):
     parts = [x.sum(axis=1) / np.maximum((ref != 0).sum(axis=1), 1) for x, ref in (
-        (chosen - ref_chosen, ref_chosen), (rejected - ref_rejected, ref_rejected))]  # fmt: skip
+        (chosen - ref_chosen, ref_chosen), (rejected - ref_rejected, ref_rejected))]
     return np.logaddexp(0, -beta * (parts[0] - parts[1])).mean()
 
 
@@ -297,7 +297,7 @@ def dpo_cases(rng):
     first = np.log([[0.5, 0.5, 1.0], [0.25, 0.5, 0.5]])
     second = np.log([[0.5, 0.25, 0.5], [0.5, 1.0, 1.0]])
     cases = [(first, second, first + np.log([[0.5], [1.0]]) * (first != 0),
-              second + np.log(0.5) * (second != 0), 0.5)]  # fmt: skip
+              second + np.log(0.5) * (second != 0), 0.5)]
     for P, T, beta in ((3, 4, 0.1), (5, 6, 0.3)):
         rows = []
         for _ in range(2):
@@ -349,7 +349,7 @@ DPO = Exercise(
            "rejected.",
            "Minus the log of the logistic function of x is log(1 + e^-x); np.logaddexp with 0 "
            "does that."),
-)  # fmt: skip
+)
 
 EXERCISES = [OPTIMUM, RLOO, GRPO, DPO]
 

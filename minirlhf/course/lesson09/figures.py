@@ -20,12 +20,12 @@ def best_policy(state):
         places = np.arange(len(state["answers"]))[::-1]  # (M,)
         bars.barh(places + 0.2, state["ref"], height=0.36, color=GREY, label="reference")
         bars.barh(places - 0.2, state["best"], height=0.36, color=BLUE, hatch="//",
-                  edgecolor="white", linewidth=0, label="best policy")  # fmt: skip
+                  edgecolor="white", linewidth=0, label="best policy")
         for k, (before, after) in enumerate(zip(state["ref"], state["best"])):
             bars.text(after + 0.008, places[k] - 0.2, f"{after:.2f}", size=7, color=BLUE,
-                      va="center")  # fmt: skip
+                      va="center")
             bars.text(before + 0.008, places[k] + 0.2, f"{before:.3f}", size=7, color=GREY,
-                      va="center")  # fmt: skip
+                      va="center")
         frame(bars, f"eight answers that it likes best, β = {state['beta']:g}", "probability", "")
         bars.set_yticks(places, state["answers"])
         bars.set_xlim(0, 0.6)
@@ -35,7 +35,7 @@ def best_policy(state):
         plane.plot(kl, score, color=INK, linewidth=1.8)
         plane.plot(*state["here"], "o", color=BLUE, markersize=8)
         frame(plane, "where it stands on the frontier", "KL to the reference, nats",
-              "expected score")  # fmt: skip
+              "expected score")
         plane.set_xlim(0, 1.08 * max(kl))
     return fig
 
@@ -67,10 +67,10 @@ def best_of(bound, rows, curve):
         n, score, kl = np.array(row).T  # (M,) each
         right.plot(*np.array(curve).T, color=INK, linewidth=1.8, label="frontier")
         right.plot(kl, score, color=BLUE, marker="o", markersize=5, linewidth=0.9,
-                   label=f"best-of-n, {name}")  # fmt: skip
+                   label=f"best-of-n, {name}")
         for k in range(len(n)):
             right.annotate(f"{n[k]:.0f}", (kl[k], score[k]), (5, -9), textcoords="offset points",
-                           size=7.5, color=BLUE)  # fmt: skip
+                           size=7.5, color=BLUE)
         frame(right, "what it gains", "KL, nats", "expected score")
         right.set_xlim(-0.1, 1.12 * kl[-1])
         right.legend(fontsize=8, frameon=False, loc="lower right")
@@ -96,15 +96,15 @@ def aims(curve, points, stars):
             hollow = method == "PPO"
             ax.plot(kl, score, linewidth=0, marker=marker, color=colour, markersize=sizes[method],
                     markerfacecolor="none" if hollow else colour, markeredgewidth=1.8 * hollow,
-                    label=method)  # fmt: skip
+                    label=method)
         n, score, kl = np.array(stars).T  # (M,) each
         ax.plot(kl, score, color=GREY, marker="*", markersize=8, linestyle="-.", linewidth=0.8,
-                label="best-of-n")  # fmt: skip
+                label="best-of-n")
         for k in range(len(n)):
             ax.annotate(f"n = {n[k]:.0f}", (kl[k], score[k]), (6, -10), size=7.5, color=GREY,
-                        textcoords="offset points")  # fmt: skip
+                        textcoords="offset points")
         frame(ax, "four answers: where each method ends, without any chance",
-              "KL to the reference, nats", "expected score")  # fmt: skip
+              "KL to the reference, nats", "expected score")
         ax.legend(fontsize=8, frameon=False, loc="lower right")
     return fig
 
@@ -124,12 +124,12 @@ def noise_bars(tables):
             ax.plot(values, np.full(len(values), place), "o", color=INK, markersize=3.5)
             ax.text(values.max() + 0.05, place, f"{values.mean():.1f}", size=8.5, va="center")
         frame(ax, "noise of one gradient from 48 answers", "variance / squared length of the mean",
-              "")  # fmt: skip
+              "")
         ax.set_yticks(range(len(names)), names[::-1])
         ax.grid(False)
         ax.axvline(1, color=RED, linestyle="--", linewidth=1)
         ax.annotate("as much noise as signal", (1, -0.75), (4, 0), textcoords="offset points",
-                    size=8, color=RED, va="center")  # fmt: skip
+                    size=8, color=RED, va="center")
         ax.set_ylim(-1.05, len(names) - 0.5)
     return fig
 
@@ -181,14 +181,14 @@ def all_methods(curve, mine, stars, committed):
         plane.plot(*np.array(curve).T, color=INK, linewidth=1.8, label="frontier")
         n, score, kl = np.array(stars).T  # (M,) each
         plane.plot(kl, score, color=INK, marker="*", markersize=7, linestyle="-.", linewidth=0.8,
-                   label="best-of-n")  # fmt: skip
+                   label="best-of-n")
         for k in range(1, len(n)):
             plane.annotate(f"n = {n[k]:.0f}", (kl[k], score[k]), (-2, -13), size=7, color=INK,
-                           annotation_clip=True, textcoords="offset points")  # fmt: skip
+                           annotation_clip=True, textcoords="offset points")
         for method, point in mine.items():
             colour, marker, _ = LOOKS[method]
             plane.plot(*point, color=colour, marker=marker, markersize=7, linewidth=0,
-                       markeredgecolor="white", alpha=0.85, label=method)  # fmt: skip
+                       markeredgecolor="white", alpha=0.85, label=method)
         frame(plane, "one run of each, in this notebook", "KL, nats per answer", "expected score")
         plane.set_xlim(0.1, 1.15)
         plane.set_ylim(0.34, 0.84)
@@ -199,9 +199,9 @@ def all_methods(curve, mine, stars, committed):
                 right.errorbar([r["price"] for r in rows], [r["regret"] for r in rows],
                                [r["regret_sd"] for r in rows], color=colour, marker=marker,
                                markersize=4.5, linestyle=dashes, linewidth=1, elinewidth=0.8,
-                               label=method)  # fmt: skip
+                               label=method)
         frame(right, "regret, five seeds each (committed data)", "β (logarithmic)",
-              "nats (logarithmic)")  # fmt: skip
+              "nats (logarithmic)")
         right.set_xscale("log")
         right.set_yscale("log")
         right.set_xticks((0.1, 0.2, 0.5, 1), ("0.1", "0.2", "0.5", "1"))

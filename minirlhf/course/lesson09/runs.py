@@ -58,7 +58,7 @@ def prepare(lang, seed=0):
         reward_model, _ = pipeline.run_reward(sft, rankings, out, seed)
     questions = read_prompts(DATA / lang / "prompts.jsonl", "train")[: frontier.QUESTIONS]
     models = step3.PPOModels(sft.params, sft.params, reward_model.params, reward_model.params,
-                             sft.config, reward_model.config)  # fmt: skip
+                             sft.config, reward_model.config)
     prompts = pipeline.encode_prompts(sft, questions)
     limit = sft.extra["max_new_tokens"]
     return Task(models, prompts, questions, limit, sft, World.load(lang))
@@ -168,7 +168,7 @@ def fit_values(task, iterations=10):
     """PPOModels whose value model has learned what the reference earns; the policy stands still."""
     models = frontier.fresh(task.models)
     settings = replace(frontier.settings_of("PPO", 0.1, task.limit, 48 * iterations),
-                       learning_rate=0.0)  # fmt: skip
+                       learning_rate=0.0)
     step3.train_ppo(models, task.prompts, settings, np.random.default_rng(5))
     return models
 
@@ -203,16 +203,16 @@ def gradients(task, fitted, shift, rng):
     found["GRPO"] = pg.grpo_objective(
         policy, task.models.config, inputs, targets, old, rollout.ref_logprobs,
         pg.grpo_advantages(groups).ravel(), mask, grpo,
-    )[1].flat  # fmt: skip
+    )[1].flat
     hidden, _ = gpt_forward(task.models.reward_model, task.models.reward_config, inputs)
     at_start, _ = scalar_head_forward(task.models.reward_model, hidden)  # (B, T)
     for name, values in (("PPO, values as at the start", at_start * mask),
-                         ("PPO, values learned", rollout.values)):  # fmt: skip
+                         ("PPO, values learned", rollout.values)):
         advantages, _ = step3.gae(rollout.rewards, values, mask, ppo.gamma, ppo.gae_lambda)
         found[name] = step3.policy_objective(
             policy, task.models.config, inputs, targets, old, step3.whiten(advantages, mask), mask,
             ppo,
-        )[1].flat  # fmt: skip
+        )[1].flat
     return found
 
 
@@ -280,7 +280,7 @@ class Meter:
 WATCHED = {  # what is called -> the argument that holds its tokens
     gpt_forward.__code__: "inputs", read_prompt_ids.__code__: "tokens",
     decode_step.__code__: "ids", gpt_backward.__code__: "", adam_step.__code__: "",
-}  # fmt: skip
+}
 
 
 def metered(task, method, price, answers):

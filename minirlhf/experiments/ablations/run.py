@@ -62,7 +62,7 @@ ABLATIONS = (
     "no clip", "one epoch", "no KL", "no whitening", "no value function",
     "value from the SFT model", "value from noise", "KL in the loss, k2", "KL in the loss, k3",
     "mean per answer", "score on every token", "EOS masked out",
-)  # fmt: skip
+)
 OTHER_LOSS = ("KL in the loss, k2", "KL in the loss, k3", "mean per answer")
 REGIMES = {"usual": 1, "bold": 4}  # times the demo's learning rate
 SAMPLES = 420  # answers that a trained policy is measured on
@@ -198,7 +198,7 @@ def other_update(name, models, adams, rollout, settings, lr, value_lr, where, rn
     for _, rows in minibatches:
         inputs, targets, mask = cut_minibatch(rollout, rows)  # each (b, T)
         old, ref, advantages = [array[rows, : mask.shape[1]] for array in (
-            rollout.old_logprobs, rollout.ref_logprobs, rollout.advantages)]  # fmt: skip
+            rollout.old_logprobs, rollout.ref_logprobs, rollout.advantages)]
         logprobs, cache = policy_forward(models.policy, models.config, inputs, targets)  # (b, T)
         _, dlogprobs, stats = other_loss(name, logprobs, old, ref, advantages, mask, settings)
         grads = policy_backward(models.policy, models.config, dlogprobs, cache)
@@ -242,7 +242,7 @@ def train(name, models, prompts, settings, rng, watch=None):
             rollout.values, rollout.returns, rollout.response_mask
         )
         for figure in ("clip_fraction", "ratio_outside", "approx_kl", "policy_grad_norm",
-                       "value_loss"):  # fmt: skip
+                       "value_loss"):
             figures[figure] = float(np.mean([row[figure] for row in rows]))
         history.append(figures)
     return history

@@ -261,7 +261,7 @@ EXHIBITS = {
         },
         picture="score",
     ),
-}  # fmt: skip
+}
 PANELS = {  # curve: its name on the dashboard
     "score": ("reward model score", "奖励模型评分"),
     "kl_exact": ("KL to the reference", "与参考模型的 KL"),
@@ -281,7 +281,7 @@ def sentences(lang="en"):
         exhibit = EXHIBITS[name]
         broke, seen = say(lang, *exhibit.broke), say(lang, *exhibit.seen)
         lines.append(say(lang, f"{name}: {broke} Dashboard: {seen}",
-                         f"{exhibit.chinese}：{broke}仪表板：{seen}"))  # fmt: skip
+                         f"{exhibit.chinese}：{broke}仪表板：{seen}"))
     return lines
 
 

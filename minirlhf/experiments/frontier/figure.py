@@ -60,39 +60,39 @@ def draw_plane(ax, results, lang):
     optima = optima_by_kl(results)
     kls = np.array([row["kl"] for row in optima])  # (N,)
     ax.plot(kls, [row["reward"] for row in optima], color=INK, linewidth=2.2, zorder=3,
-            label=say(lang, "the best policy", "最优策略"))  # fmt: skip
+            label=say(lang, "the best policy", "最优策略"))
     grid = np.geomspace(LOWEST_KL, 6, 80)  # (80,)
     ceiling = []
     for kl in grid:
         ceiling.append(min(row["beta"] * (row["log_z_high"] + kl) for row in optima))
     ax.plot(grid, ceiling, color=GREY, linewidth=1, linestyle=(0, (1, 2)),
-            label=say(lang, "proven: nobody is above", "已证明：不会更高"))  # fmt: skip
+            label=say(lang, "proven: nobody is above", "已证明：不会更高"))
     best = [row for row in results["best_of_n"] if row["n"] > 1]
     ax.plot([row["kl"] for row in best], [row["reward"] for row in best], color=INK, marker="*",
             markersize=7, linewidth=0.8, linestyle="-.", zorder=4,
-            label=say(lang, "best of n, exact", "n 选一，精确值"))  # fmt: skip
+            label=say(lang, "best of n, exact", "n 选一，精确值"))
     ax.plot([row["bound"] for row in best], [row["reward"] for row in best], color=INK,
             marker="*", markersize=6, markeredgewidth=0.7, linewidth=0, markerfacecolor="none",
-            label=say(lang, "the same at the KL bound", "同上，按 KL 上界"))  # fmt: skip
+            label=say(lang, "the same at the KL bound", "同上，按 KL 上界"))
     for row in best:
         ax.annotate(str(row["n"]), (row["kl"], row["reward"]), (-5, 6), size=7, color=INK,
-                    textcoords="offset points", ha="center", va="center")  # fmt: skip
+                    textcoords="offset points", ha="center", va="center")
     for method, (colour, marker, line) in LOOKS.items():
         points = [row for row in results["points"] if row["method"] == method]
         means = [row for row in results["summary"] if row["method"] == method]
         ax.plot([row["kl"] for row in points], [row["reward"] for row in points], color=colour,
-                marker=marker, markersize=2.6, linewidth=0, alpha=0.45)  # fmt: skip
+                marker=marker, markersize=2.6, linewidth=0, alpha=0.45)
         means.sort(key=kl_of)
         ax.plot([row["kl"] for row in means], [row["reward"] for row in means], color=colour,
                 marker=marker, markersize=5, linewidth=0.9, linestyle=line, zorder=5,
                 markerfacecolor="none" if method == "IPO" else colour,
-                label=method_name(method, lang))  # fmt: skip
+                label=method_name(method, lang))
     low = min(row["reward"] for row in results["best_of_n"])
     high = max(row["reward"] for row in optima if row["kl"] < 2)
     frame(ax, say(lang, "Expected score against KL", "期望评分与 KL"),
           say(lang, "KL to the reference, nats per answer (logarithmic)",
               "与参考模型的 KL，每个回答的 nat 数（对数轴）"),
-          say(lang, "expected score", "期望评分"), ylim=(low, high + 0.05))  # fmt: skip
+          say(lang, "expected score", "期望评分"), ylim=(low, high + 0.05))
     ax.set_xscale("log")
     ax.set_xlim(LOWEST_KL, 6)
     ticks = (0.01, 0.03, 0.1, 0.3, 1, 3)
@@ -108,12 +108,12 @@ def draw_regret(ax, results, lang):
         if rows:
             ax.errorbar([r["price"] for r in rows], [r["regret"] for r in rows],
                         [r["regret_sd"] for r in rows], color=colour, marker=marker,
-                        markersize=4, linewidth=0.9, linestyle=line, elinewidth=0.8)  # fmt: skip
+                        markersize=4, linewidth=0.9, linestyle=line, elinewidth=0.8)
     at_start = results["reference"]
     ax.plot([row["beta"] for row in at_start], [row["regret"] for row in at_start], color=INK,
-            linewidth=1, linestyle=(0, (4, 2)))  # fmt: skip
+            linewidth=1, linestyle=(0, (4, 2)))
     ax.annotate(say(lang, "no training", "不训练"), (at_start[1]["beta"], at_start[1]["regret"]),
-                (4, 2), textcoords="offset points", size=7, color=INK)  # fmt: skip
+                (4, 2), textcoords="offset points", size=7, color=INK)
     frame(ax, say(lang, "Nats from the optimum, at least", "离最优至少多少 nat"), "β")
     ax.set_xscale("log")
     ax.set_yscale("log")
@@ -224,7 +224,7 @@ def plot_gallery(results, lang="en"):
         "每个都画在最能说明问题的那个仪表板图上，KL 和熵的单位是 nat；第二行是种子 0 的结果。请看："
         "蓝色在哪里离开黑色，以及没有坏的四个图。"
         "“学习率 × 4”：平常的四倍。标注者是模拟的。",
-    )  # fmt: skip
+    )
     with style():
         fig = card(5.6, say(lang, "The bug gallery of PPO", "PPO 的错误陈列馆"), caption)
         axes = fig.subplots(3, 4)
@@ -270,7 +270,7 @@ def draw_goodhart(ax, results, labels, method, lang):
         row = next(
             f for f in results["fits"]
             if (f["labels"], f["method"], f["what"]) == (labels, method, what)
-        )  # fmt: skip
+        )
         curve = GaoFit(row["form"], row["alpha"], row["beta"], row["r_squared"])
         d = np.linspace(0, ends.max(), 80)  # (80,)
         ax.plot(d, gain_at(curve, d**2), color=INK, linewidth=0.9, linestyle=(0, (1, 1.5)))
@@ -290,7 +290,7 @@ def draw_remedies(ax, results, labels, lang):
     for place, remedy in enumerate(shown):
         row, colour = rows[remedy], REMEDIES[remedy][2]
         ax.plot(row["natural_each"], [place] * len(row["natural_each"]), "o", color=colour,
-                markersize=2.6, alpha=0.55, linewidth=0)  # fmt: skip
+                markersize=2.6, alpha=0.55, linewidth=0)
         ax.plot([row["natural"]] * 2, [place - 0.36, place + 0.36], color=colour, linewidth=2)
     frame(ax, xlabel=say(lang, "natural answers", "自然的回答"))
     ax.xaxis.label.set_size(7.5)
@@ -325,12 +325,12 @@ def plot_overoptimization(results, lang="en"):
         "下：每种办法留下的策略有多少自然的回答，一点是一次训练，短线是均值。",
     )
     title = say(lang, "Over-optimisation: the score climbs, the answers get worse",
-                "过度优化：评分上升，回答变差")  # fmt: skip
+                "过度优化：评分上升，回答变差")
     with style():
         fig = card(6.6, title, caption)
         labels_of = list(dict.fromkeys(row["labels"] for row in results["fits"]))
         axes = fig.subplots(3, len(labels_of), sharex="row", sharey="row",
-                            height_ratios=(1, 1, 1.25))  # fmt: skip
+                            height_ratios=(1, 1, 1.25))
         for column, labels in enumerate(labels_of):
             for ax, method in zip(axes[:, column], (ONE, BEST)):
                 draw_goodhart(ax, results, labels, method, lang)

@@ -61,7 +61,7 @@ QUESTIONS = 6
 MISSING_EOS_SCORE = -1.0  # the default of every method's settings
 METHODS = (
     "PPO", "RLOO", "REINFORCE", "GRPO", "Dr. GRPO", "DPO", "IPO", "rejection sampling",
-)  # fmt: skip
+)
 CURVE = tuple(float(beta) for beta in np.geomspace(0.03, 8, 29))  # where the optimum is computed
 
 
@@ -114,12 +114,12 @@ def settings_of(method, price, limit, answers):
         return PPOSettings(
             iterations=answers // 48, rollout_size=48, minibatch_size=24, ppo_epochs=2,
             learning_rate=5e-4, kl_coef=price, max_new_tokens=limit,
-        )  # fmt: skip
+        )
     if method in ("DPO", "IPO"):
         return DPOSettings(
             loss=method.lower(), beta=price, pairs=answers // 2, steps=answers // 64,
             batch_size=64, learning_rate=3e-4, max_new_tokens=limit,
-        )  # fmt: skip
+        )
     if method == "rejection sampling":
         return RejectionSettings(n=price, questions=answers // price, max_new_tokens=limit)
     settings = PolicyGradientSettings(
@@ -174,7 +174,7 @@ def run_point(task, method, price, trial, settings, seed):
                 settings.policy_smallest,
                 settings.policy_samples,
                 rng,
-            )  # fmt: skip
+            )
         )
     row = {"method": method, "price": price, "trial": trial, "cpu_seconds": seconds}
     row |= mean_outcome(outcomes)._asdict()

@@ -42,7 +42,7 @@ from minirlhf.sample import sample
 KINDS = ("k1", "k2", "k3")
 VALUES = (  # what is compared with the exact KL
     "k1", "k2 per token", "k3 per token", "k2 per answer", "k3 per answer", "exact per step",
-)  # fmt: skip
+)
 USES = {  # how an estimator is used: (place, kind, unit)
     "k1 in the loss": ("loss", "k1", "token"),
     "k2 in the loss": ("loss", "k2", "token"),

@@ -54,7 +54,7 @@ WAY_LOOKS = {
     "half and half": (PURPLE, "-.", "各一半"),
 }
 PLACES = (("in the loss", "在损失中"), ("per answer", "按回答"), ("in the reward", "在奖励中"),
-          ("per token", "按 token"), ("exact per step", "逐步精确"), (", ", "，"))  # fmt: skip
+          ("per token", "按 token"), ("exact per step", "逐步精确"), (", ", "，"))
 
 
 def name_of(text, lang):
@@ -76,7 +76,7 @@ def over_stations(ax, results, part, figure, looks, lang):
         pairs = np.array([row[part][name][figure] for row in rows])  # (stations, 2)
         ax.errorbar(kls, pairs[:, 0], pairs[:, 1], color=colour, linestyle=line, linewidth=1.5,
                     elinewidth=0.7, marker="o", markersize=2.5,
-                    label=name_of(name, lang))  # fmt: skip
+                    label=name_of(name, lang))
     ax.set_xscale("log")
 
 
@@ -85,7 +85,7 @@ def draw_descents(ax, results, looks):
     for name, (colour, line) in looks.items():
         pairs = np.array(results["descents"][name])  # (looks, 2)
         ax.errorbar(results["steps"], pairs[:, 0], pairs[:, 1], color=colour, linestyle=line,
-                    linewidth=1.5, elinewidth=0.7, marker="o", markersize=2.5)  # fmt: skip
+                    linewidth=1.5, elinewidth=0.7, marker="o", markersize=2.5)
 
 
 def plot_estimators(results, lang="en"):
@@ -126,14 +126,14 @@ def plot_estimators(results, lang="en"):
         frame(axes[1, 0], say(lang, "cosine with grad KL(π, ref)", "与 KL(π, ref) 梯度的余弦"), far)
         draw_descents(axes[1, 1], results, USE_LOOKS)
         frame(axes[1, 1], say(lang, "exact KL, one use followed", "精确 KL，只用一种"),
-              say(lang, "steps", "步"))  # fmt: skip
+              say(lang, "steps", "步"))
         axes[1, 1].set_ylim(0, None)
         for ax in axes.flat:
             ax.xaxis.label.set_size(7.5)
         for ax in axes[:, 1]:
             handles = axes[0, 0] if ax is axes[0, 1] else axes[1, 0]
             ax.legend(*handles.get_legend_handles_labels(), fontsize=7, frameon=False,
-                      loc="upper left", bbox_to_anchor=(1, 1))  # fmt: skip
+                      loc="upper left", bbox_to_anchor=(1, 1))
     return fig
 
 
@@ -147,7 +147,7 @@ def draw_crowd(ax, results, crowd, lang):
         colour, line, chinese = KIND_LOOKS[kind]
         pairs = 100 * np.array(results["crowds"][crowd][kind])  # (N, 2)
         ax.errorbar(sets, pairs[:, 0], pairs[:, 1], color=colour, linestyle=line, linewidth=1.6,
-                    elinewidth=0.7, label=say(lang, kind, chinese))  # fmt: skip
+                    elinewidth=0.7, label=say(lang, kind, chinese))
     frame(ax, say(lang, crowd, CROWD_NAMES[crowd]))
     ax.set_xscale("log")
     ax.set_xticks(sets, [str(n) for n in sets])
@@ -165,10 +165,10 @@ def draw_ways(ax, results, lang):
         pairs = np.array([row["natural_held_out"] for row in rows])  # (N, 2)
         natural = [100 * start["natural_held_out"], *(100 * pairs[:, 0])]
         ax.errorbar(minutes, natural, [0, *(100 * pairs[:, 1])], color=colour, linestyle=line,
-                    linewidth=1.6, elinewidth=0.7, label=say(lang, way, chinese))  # fmt: skip
+                    linewidth=1.6, elinewidth=0.7, label=say(lang, way, chinese))
         true = [100 * start["true"], *(100 * row["true"][0] for row in rows)]
         ax.plot(minutes, true, color=colour, linewidth=0.8, linestyle=line, marker="x",
-                markersize=3.5)  # fmt: skip
+                markersize=3.5)
     frame(ax, say(lang, "demonstrations or rankings?", "示范还是排序？"))
     ax.set_ylim(0, 100)
     ax.set_xlabel(say(lang, "assumed minutes of work", "假定的工作分钟数"), size=7.5)
@@ -180,7 +180,7 @@ def plot_signals(results, lang="en"):
     trials, longest = results["trials"], max(results["settings"]["sets"])
     crowds = results["crowds"]
     raw, best = (100 * crowds["strict and generous"][kind][-1][0]
-                 for kind in ("raw scores", "rankings"))  # fmt: skip
+                 for kind in ("raw scores", "rankings"))
     caption = say(
         lang,
         f"SIMULATED annotators, {trials} trials, bars of one standard deviation. Five panels: % of "

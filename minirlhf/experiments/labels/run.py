@@ -218,12 +218,12 @@ def summarise(rows, settings, start):
         crowds[crowd]["exchange"] = {
             kind: exchange_rate(settings.sets, means[kind], means["rankings"])
             for kind in KINDS[:3]
-        }  # fmt: skip
+        }
         longest = max(settings.sets) * set_seconds("raw scores", settings) / 60
         crowds[crowd]["at_minutes"] = {
             kind: at_minutes(longest, settings.sets, means[kind], set_seconds(kind, settings))
             for kind in KINDS
-        }  # fmt: skip
+        }
     ways = {}
     for way in WAYS:
         ways[way] = []
@@ -236,7 +236,7 @@ def summarise(rows, settings, start):
 
 
 def run_signals(lang, seed, out, trials, world, make_annotators, settings=SignalSettings(),
-                ppo=PPO, progress=iter):  # fmt: skip
+                ppo=PPO, progress=iter):
     """The whole experiment -> dict, also out/signals.json; on the way points.resume.jsonl."""
     task = make_task(lang, seed, out, world, make_annotators, settings.held_out)
     about, kept = {"lang": lang, "seed": seed}, out / "points.resume.jsonl"
@@ -254,7 +254,7 @@ def table(results):
     """Results of run_signals -> the lines of two tables in Markdown."""
     sets = results["settings"]["sets"]
     lines = ["| simulated crowd | labels | " + " | ".join(f"{n} sets" for n in sets)
-             + " | sets for one ranked |"]  # fmt: skip
+             + " | sets for one ranked |"]
     lines.append("|---" * (len(sets) + 3) + "|")
     for crowd, row in results["crowds"].items():
         for kind in KINDS:

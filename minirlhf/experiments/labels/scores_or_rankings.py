@@ -218,7 +218,7 @@ def collect_sets(models, questions, count, rng):
     full = [
         place for place in collect_answers(models, prompts, ANSWERS, rng)
         if len(place["responses"]) == ANSWERS
-    ]  # fmt: skip
+    ]
     if len(full) < count:
         raise ValueError(f"{len(full)} sets of {ANSWERS} different answers, {count} are needed")
     return full[:count]
@@ -258,7 +258,7 @@ def run_crowd(task, crowd, trial, settings, seed):
     collected = collect_sets(
         models, task.world.questions("train"), max(settings.sets),
         np.random.default_rng([seed, 90, trial]),
-    )  # fmt: skip
+    )
     people, mood = make_crowd(
         crowd, task.make_annotators, np.random.default_rng([seed, 91, trial])
     )

@@ -68,7 +68,7 @@ def best_of_n_points(pool, scores, best_of):
     -> dict of lists (N,): n, kl (nats), bound, score, naturalness, natural: means over questions.
     """
     curves = {"n": list(best_of), "kl": [], "bound": [], "score": [], "naturalness": [],
-              "natural": []}  # fmt: skip
+              "natural": []}
     asked = [np.flatnonzero(pool["question"] == q) for q in np.unique(pool["question"])]
     for n in best_of:
         rows = []
@@ -79,7 +79,7 @@ def best_of_n_points(pool, scores, best_of):
             rows.append((kl, best @ score, best @ gold, best @ (gold == 1)))
         kl, score, gold, natural = np.mean(rows, axis=0).tolist()
         row = {"kl": kl, "bound": best_of_n_kl_bound(n), "score": score, "naturalness": gold,
-               "natural": natural}  # fmt: skip
+               "natural": natural}
         for name, value in row.items():
             curves[name].append(float(f"{value:.4g}"))
     return curves
@@ -95,6 +95,6 @@ def best_of_n_sentences(pool, questions, scores, best_of):
             best = best_of_n_distribution(pool["share"][mine], scores[mine], n)  # (m,)
             i = int(mine[best.argmax()])
             row.append([questions[q], pool["text"][i], round(float(scores[i]), 2),
-                        round(float(pool["naturalness"][i]), 2)])  # fmt: skip
+                        round(float(pool["naturalness"][i]), 2)])
         said.append(row)
     return said

@@ -72,7 +72,7 @@ def with_minimum(models, judges, rollout, settings):
     rewards = kl_shaped_rewards(
         scores, rollout.old_logprobs, rollout.ref_logprobs, rollout.response_mask,
         settings.kl_coef,
-    )  # fmt: skip
+    )
     return advantages_again(rollout._replace(scores=scores, rewards=rewards), settings)
 
 

@@ -160,7 +160,7 @@ def run_ppo_row(task, settings, judges, other, method, price, rng, look_rng):
     models = PPOModels(
         task.sft.params.copy(), task.sft.params, judges[0], judges[0].copy(),
         task.sft.config, task.sft.config,
-    )  # fmt: skip
+    )
     limit = task.sft.extra["max_new_tokens"]
     ppo = replace(settings.ppo, kl_coef=price, max_new_tokens=limit)
     prompts = encode_prompts(task.sft, task.questions)
@@ -201,7 +201,7 @@ def look(task, models, judges, other, per_question, ppo, rng):
     for row in (0, len(task.questions) - 1):
         gold = task.world.naturalness(questions[row], answers[row].text, answers[row].finished)
         said.append([questions[row], answers[row].text, round(float(scores[0, row]), 2),
-                     round(gold, 2)])  # fmt: skip
+                     round(gold, 2)])
     return figures, said
 
 
@@ -271,7 +271,7 @@ def run_rows(task, settings, trials, about, path, progress=iter):
 
 
 def run_overoptimization(lang, seed, out, trials, world, people, settings=OverSettings(),
-                         progress=iter):  # fmt: skip
+                         progress=iter):
     """The whole experiment -> dict, also out/overoptimization.json; on the way points.resume.jsonl.
 
     world measures.  people: {"crowd": list of simulated annotators, "biased": list of them}.

@@ -206,7 +206,7 @@ def table(results):
             )
     labels_of = list(dict.fromkeys(row["labels"] for row in results["remedies"]))
     lines += ["", "| natural answers with | " + " | ".join(labels_of) + " |",
-              "|---|" + "---|" * len(labels_of)]  # fmt: skip
+              "|---|" + "---|" * len(labels_of)]
     cells = {(row["remedy"], row["labels"]): row for row in results["remedies"]}
     for remedy in dict.fromkeys(row["remedy"] for row in results["remedies"]):
         line = [remedy]
