@@ -1,1 +1,1 @@
-"""The toy world of Rufus the robot: what may be said, who judges it, and the three steps run on it."""
+"""The toy world of Rufus the robot: what is said, who judges it, and the three steps run on it."""

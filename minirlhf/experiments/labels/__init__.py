@@ -1,1 +1,1 @@
-"""Which labels teach the most for the same minutes of an annotator: scores, rankings, demonstrations?"""
+"""Which labels teach the most in the same minutes: scores, rankings or demonstrations?"""
