@@ -14,9 +14,9 @@ import sys
 import textwrap
 import time
 
-import course
 import numpy as np
 import pytest
+from helpers import course
 
 from minirlhf.course import check, grading, hint, solution
 from minirlhf.course.compare import as_numbers, close, finite, run_case, same

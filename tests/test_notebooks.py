@@ -17,8 +17,8 @@ import subprocess
 import sys
 import time
 
-import course
 import pytest
+from helpers import course
 
 from minirlhf.course.explain import where_text
 from minirlhf.course.registry import exercises, lessons

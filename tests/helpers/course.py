@@ -7,7 +7,7 @@ import linecache
 import re
 from pathlib import Path
 
-REPO = Path(__file__).parent.parent
+REPO = Path(__file__).parents[2]
 NOTEBOOKS = REPO / "notebooks"
 SOURCES = sorted((NOTEBOOKS / "src").glob("[0-9][0-9]_*.py"))
 NAMES = [path.stem for path in SOURCES]
