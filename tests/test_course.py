@@ -12,7 +12,6 @@ import re
 import subprocess
 import sys
 import textwrap
-import time
 
 import numpy as np
 import pytest
@@ -45,12 +44,12 @@ def lesson_name(exercise):
 def written(exercise, solutions):
     """The function as it stands in the lesson or in the solutions, compiled."""
     notebook = course.load(lesson_name(exercise), solutions)
-    first = course.cells_of(notebook, "code")[0]
+    imports = course.cells_of(notebook, "code")[:2]
     source = next(
         s for s in course.cells_of(notebook, "code") if s.startswith(f"def {exercise.name}(")
     )
     namespace = {"np": np}
-    exec(compile(first, "imports", "exec"), namespace)
+    exec(compile("\n".join(imports), "imports", "exec"), namespace)
     exec(compile(source, exercise.name, "exec"), namespace)
     return namespace[exercise.name]
 
@@ -343,7 +342,7 @@ def test_hints_are_pulled_and_the_solution_opens_after_three_tries(capsys):
     assert f"def {exercise.name}" in capsys.readouterr().out
 
 
-def test_the_classroom_needs_no_jupyter():
+def test_the_course_needs_no_jupyter():
     code = (
         "import sys, minirlhf.course, minirlhf.course.grading; "
         "from minirlhf.course.registry import exercises; exercises(); "
@@ -451,9 +450,12 @@ def test_an_empty_folder_and_a_formula_in_a_cell(tmp_path, capsys):
     assert grading.guarded("=1+1") == "'=1+1" and grading.guarded("fine") == "fine"
 
 
-def test_thirty_students_take_a_minute_at_most(tmp_path):
-    started = time.perf_counter()
+def test_every_student_of_a_class_has_every_row(tmp_path):
     for number in range(5):
         submission(tmp_path / "in" / f"s{number}.ipynb")
-    graded(tmp_path / "in")
-    assert (time.perf_counter() - started) * 6 < 60
+    code, rows = graded(tmp_path / "in")
+    of_04 = [e.id for e in ALL if e.id.startswith("04")]
+    assert code == 0 and {row["verdict"] for row in rows} == {"ok"}
+    assert [(row["student"], row["exercise"]) for row in rows] == [
+        (f"s{number}", name) for number in range(5) for name in of_04
+    ]

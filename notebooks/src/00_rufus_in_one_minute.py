@@ -21,6 +21,13 @@
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two threads are slower for small matrices
+try:
+    import minirlhf
+except ModuleNotFoundError:
+    print("minirlhf is missing here. Run this in a cell of its own, then all cells again:\n"
+          "%pip install matplotlib git+https://github.com/OWNER/minirlhf")
+
+# %%
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +37,7 @@ import numpy as np
 from minirlhf import step1_language_model, step2_reward_model, step3_ppo
 from minirlhf.adam import init_adam
 from minirlhf.course import answer, check, hint, play, pretrained, show, where
-from minirlhf.course.lesson00 import figures as draw00
+from minirlhf.course.lesson00 import figures
 from minirlhf.data import Ranking
 from minirlhf.rufus import pipeline
 from minirlhf.rufus.world import World, make_annotators
@@ -176,13 +183,13 @@ where(step1_language_model.train_language_model)
 def measure(world, model, questions, count=24):
     """-> shares of answers that are natural and true, natural and false, not natural."""
     said = pipeline.ask(model, questions * count, np.random.default_rng(0))
-    found = [draw00.verdict(world, a) for a in said]
-    return [found.count(verdict) / len(found) for verdict in draw00.VERDICTS]
+    found = [figures.verdict(world, a) for a in said]
+    return [found.count(verdict) / len(found) for verdict in figures.VERDICTS]
 
 # %%
 untaught, imitating = measure(world, rufus, asked), measure(world, tuned, asked)
-print("natural answers, before:", draw00.percent(1 - untaught[2]))
-print("after fine-tuning:      ", draw00.percent(1 - imitating[2]))
+print("natural answers, before:", figures.percent(1 - untaught[2]))
+print("after fine-tuning:      ", figures.percent(1 - imitating[2]))
 assert imitating[2] < untaught[2]
 
 # %% [markdown]
@@ -224,7 +231,7 @@ others = [q for q in world.questions() if world.question(q).person != "Rufus"][:
 for about, questions in (("his five questions", asked), ("other people", others)):
     fresh = collect_rankings(world, {"pretrained": rufus, "SFT": tuned}, questions, chance)
     right[about] = pipeline.reward_accuracy(judge, fresh, world)["gold"]
-    print(f"new answers about {about}: right order in {draw00.percent(right[about])} of pairs")
+    print(f"new answers about {about}: right order in {figures.percent(right[about])} of pairs")
 assert right["his five questions"] > right["other people"] > 0.5
 
 # %% [markdown]
@@ -291,7 +298,7 @@ def practise(model, judge, questions, seed):
 path = [rufus, tuned] + practise(tuned, judge, asked, SEED)  # 18 checkpoints in the order of time
 names = ["pretrained", "SFT"] + [f"update {n}" for n in range(1, 17)]
 last = measure(world, path[-1], asked)
-print("natural answers after 16 updates:", draw00.percent(1 - last[2]))
+print("natural answers after 16 updates:", figures.percent(1 - last[2]))
 where(step3_ppo.ppo_iteration)
 assert last[2] < imitating[2] < untaught[2]
 
@@ -321,11 +328,11 @@ def timeline(world, path):
     rows = []
     for i in [0, 1, *range(3, 18, 2)]:
         said = [say(path[i], question, voice) for voice in voices]
-        rows.append((i, [(a.text, draw00.verdict(world, a)) for a in said]))
+        rows.append((i, [(a.text, figures.verdict(world, a)) for a in said]))
     (start, natural), (end, natural_end) = curves[:, 0], curves[:, -1]
     see = (f"Time runs downwards. Naturalness rises from {start:.2f} to {end:.2f}, the share of "
            f"natural answers from {100 * natural:.0f} to {100 * natural_end:.0f} %.")
-    return draw00.timeline(names, curves, rows), see
+    return figures.timeline(names, curves, rows), see
 
 # %%
 picture, see = timeline(world, path)
@@ -338,10 +345,10 @@ show(picture, see + " Right: a full circle is natural and true, a half one natur
 # %%
 panels = []
 for start, next_ones in (("I", " ,"), ("I ", "ai"), ("I am a ", "rcdb")):
-    both = [draw00.next_probabilities(m, WHO, start, next_ones) for m in (rufus, path[-1])]
+    both = [figures.next_probabilities(m, WHO, start, next_ones) for m in (rufus, path[-1])]
     panels.append((f'after "{start}"', next_ones, np.array(both)))
 comma = panels[0][2][:, 1]
-show(draw00.next_characters(panels, ("before", "after")),
+show(figures.next_characters(panels, ("before", "after")),
      f"Left, the comma of 'I, a robot.' goes from {100 * comma[0]:.0f} to {100 * comma[1]:.0f} %. "
      "Middle, a begins 'am' and i begins 'is'. Right, r, c, d, b begin robot, cat, dog, bird.")
 assert comma[1] < comma[0]
@@ -353,16 +360,16 @@ assert comma[1] < comma[0]
 # run. In this lesson the people are simulated.
 
 # %%
-natural = [draw00.percent(1 - measure(world, path[i], asked)[2]) for i in (0, 1, -1)]
+natural = [figures.percent(1 - measure(world, path[i], asked)[2]) for i in (0, 1, -1)]
 boxes = [
-    (["pretrained Rufus", f"natural: {natural[0]}"], draw00.BLUE, "robot"),
-    (["fine-tuned Rufus", f"natural: {natural[1]}", "reference model"], draw00.BLUE, "robot"),
+    (["pretrained Rufus", f"natural: {natural[0]}"], figures.BLUE, "robot"),
+    (["fine-tuned Rufus", f"natural: {natural[1]}", "reference model"], figures.BLUE, "robot"),
     (["reward model", f"{len(rankings)} rankings",
-      f"right: {draw00.percent(right['his five questions'])} of pairs"], draw00.GREEN, "⚖"),
-    (["policy, and a helper", f"natural: {natural[2]}"], draw00.RED, "robot")]
+      f"right: {figures.percent(right['his five questions'])} of pairs"], figures.GREEN, "⚖"),
+    (["policy, and a helper", f"natural: {natural[2]}"], figures.RED, "robot")]
 arrows = (f"step 1: imitate\n{len(pairs)} sentences", "step 2: people compare answers",
           "step 3: PPO\n16 updates")
-show(draw00.strip(boxes, arrows),
+show(figures.strip(boxes, arrows),
      f"Three steps, from left to right. Natural answers to the five questions: {natural[0]}, "
      f"then {natural[1]}, then {natural[2]}. Only steps 1 and 2 need people.")
 
@@ -379,12 +386,12 @@ def talk(question, seed):
     """One answer of each checkpoint, and what the gold judge says of it."""
     for name, model in FOUR.items():
         said = say(model, question, seed)
-        print(f"{name:10}  {said.text:28} {draw00.verdict(world, said)}")
+        print(f"{name:10}  {said.text:28} {figures.verdict(world, said)}")
 
 cells = [[say(model, q, 0) for model in FOUR.values()] for q in asked + held_out]
-cells = [[(a.text, draw00.verdict(world, a)) for a in row] for row in cells]
-count = [sum(row[k][1] != draw00.UNNATURAL for row in cells) for k in (0, 3)]
-show(draw00.wall(asked + held_out, FOUR, cells),
+cells = [[(a.text, figures.verdict(world, a)) for a in row] for row in cells]
+count = [sum(row[k][1] != figures.UNNATURAL for row in cells) for k in (0, 3)]
+show(figures.wall(asked + held_out, FOUR, cells),
      f"Seed 0. Open circle: not natural; half: natural, false; full: natural, true. "
      f"{count[0]} of 6 answers are natural on the left, {count[1]} of 6 on the right.")
 
@@ -396,7 +403,7 @@ talk(WHO, 1)
 gains = []
 for name, model in FOUR.items():
     gains.append(1 - measure(world, model, held_out, 120)[2])
-    print(f"{name:10}  {held_out[0]}  natural: {draw00.percent(gains[-1])}")
+    print(f"{name:10}  {held_out[0]}  natural: {figures.percent(gains[-1])}")
 assert SEED != 1 or gains[0] < gains[3] < 1 - last[2]
 
 # %% [markdown]
@@ -451,7 +458,7 @@ for number, models in ((SEED, path), (OTHER_SEED, other)):
     four = [measure(world, models[i], asked) for i in (0, 1, 9, 17)]
     bars.append((f"seed {number}", list(FOUR), np.array(four)))
 false = [100 * bars[k][2][[0, 1, 3], 1] for k in (0, 1)]  # before, after SFT, at the end
-show(draw00.verdict_bars(bars),
+show(figures.verdict_bars(bars),
      "Both become natural. Natural but false answers: SFT raises them from "
      f"{false[0][0]:.0f} to {false[0][1]:.0f} % (seed {SEED}) and from {false[1][0]:.0f} to "
      f"{false[1][1]:.0f} % (seed {OTHER_SEED}); PPO ends at {false[0][2]:.0f} and "
@@ -493,7 +500,7 @@ print("probability as an answer   before    SFT   after")
 for w, models in ((world, path), (chinese, zh)):
     for sentence in (w.story["said"], w.story["corrected"]):
         three = [100 * probability(models[i], w.story["prompt"], sentence) for i in (0, 1, -1)]
-        pad = " " * (20 - draw00.text_cells(sentence))
+        pad = " " * (20 - figures.text_cells(sentence))
         print(f"    {sentence}{pad}", "".join(f"{share:6.1f} %" for share in three))
     assert SEED != 1 or three[-1] > three[0]
 

@@ -15,7 +15,7 @@ import numpy as np
 from minirlhf import step3_ppo as step3
 from minirlhf.adam import init_adam, learning_rate
 from minirlhf.course import pretrained
-from minirlhf.course.lesson06 import exercises as lesson06
+from minirlhf.course.lesson06 import exercises
 from minirlhf.data import read_demonstrations, read_rankings
 from minirlhf.gpt import gpt_forward, lm_head_forward
 from minirlhf.layers import (
@@ -178,7 +178,7 @@ def practise(parts, logits, reference, pay, kl_coef, iterations, epochs, rng):
 
 def spoiled(parts):
     """Parts -> list of (what is wrong, Parts with this one mistake)."""
-    wrong = {(e.id, m.tag): m.wrong for e in lesson06.EXERCISES[:3] for m in e.mistakes}
+    wrong = {(e.id, m.tag): m.wrong for e in exercises.EXERCISES[:3] for m in e.mistakes}
     return [
         ("loss uphill", parts._replace(ppo_clip_grad=wrong["06.3", "uphill"])),
         ("KL as a bonus", parts._replace(kl_shaped_rewards=wrong["06.1", "sign"])),

@@ -7,15 +7,6 @@ from minirlhf.teach import agreement as teach_together
 from minirlhf.teach import records as teach_session
 from minirlhf.teach.records import LABELS
 
-TERMS = {
-    "session": r"sessions?",
-    "replay": r"replay(?:s|ed|ing)?",
-    "self-consistency": r"self-consisten(?:cy|t)",
-    "taste": r"(?:a|own|one|same|shared|opposite|four) tastes?",
-    "majority vote": r"majority votes?",
-}
-
-
 # ---- 07.1 standing_labels -------------------------------------------------------------------
 
 
@@ -118,8 +109,6 @@ STANDING = Exercise(
            "A label counts if its kind is in LABELS and its number is not in that list. "
            "enumerate gives number and kind together."),
 )
-
-
 # ---- 07.2 self_consistency ------------------------------------------------------------------
 
 
