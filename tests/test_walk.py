@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 
 from minirlhf import gpt, step3_ppo
-from minirlhf.adam import init_adam
 from minirlhf.gpt import GPTConfig, Params, gpt_backward, gpt_forward, init_params, with_scalar_head
-from minirlhf.layers import one_line, token_logprobs_backward, token_logprobs_forward
+from minirlhf.layers import token_logprobs_backward, token_logprobs_forward
 from minirlhf.messages import load_messages
+from minirlhf.one_line import one_line
 from minirlhf.sample import sample
 from minirlhf.walk import stops, transformer
 from minirlhf.walk import walks as walk
@@ -503,8 +503,10 @@ def small_models():
     config = GPTConfig(vocab_size=12, n_layer=2, n_head=2, n_embd=8)
     policy = init_params(config, rng)
     reward_model = with_scalar_head(policy, config, rng)
-    value_model = reward_model.copy()
-    models = step3_ppo.PPOModels(policy, policy.copy(), reward_model, value_model, config, config)
+    models = step3_ppo.PPOModels(
+        policy=policy, ref_policy=policy.copy(), reward_model=reward_model,
+        value_model=reward_model.copy(), config=config, reward_config=config,
+    )
     return models, rng
 
 
@@ -512,14 +514,16 @@ def test_records_fit_one_line_with_names_and_shapes():
     models, rng = small_models()
     prompts = [[1, 4, 5], [1, 6]]
     settings = step3_ppo.PPOSettings(rollout_size=2, max_new_tokens=4)
-    rollout = step3_ppo.make_rollout(models, prompts, 0.1, settings, rng)
     samples = sample(models.policy, models.config, prompts, 4, rng)
+    scores = step3_ppo.score_samples(models, samples, settings)
+    rollout = step3_ppo.make_rollout(models, samples, scores, 0.1, settings)
+    minibatch = step3_ppo.cut_minibatch(rollout, np.array([1]))
     _, cache = gpt_forward(models.policy, models.config, rollout.tokens)
     _, reward_cache = step3_ppo.reward_model_forward(
         models.reward_model, models.reward_config, rollout.tokens, np.array([3, 3])
     )
-    records = (models, rollout, samples, cache, cache.blocks[0], cache.blocks[0].attention,
-               reward_cache, models.policy)
+    records = (models, rollout, samples, minibatch, reward_cache, models.policy, cache,
+               cache.blocks[0], cache.blocks[0].attention)
     for record in records:
         text = repr(record)
         assert "\n" not in text and len(text) <= 100, text
@@ -534,18 +538,16 @@ def test_records_fit_one_line_with_names_and_shapes():
     assert repr(Params({"w": (2,)})) == "Params(2 x float32: w (2,))"
 
 
-def frames_of_one_update():
-    """One ppo_update on threads=1 -> list of (function, depth), depth counted from ppo_update = 0.
+def frames_of_one_iteration():
+    """train_ppo on threads=1 -> list of (function, depth, code), train_ppo having depth 0.
 
     Counted are Python frames whose code lies in minirlhf/.  Frames of NumPy are not ours.
     """
     models, rng = small_models()
     settings = step3_ppo.PPOSettings(
-        rollout_size=4, minibatch_size=2, max_new_tokens=4, entropy_coef=0.01,
+        iterations=1, rollout_size=4, minibatch_size=2, max_new_tokens=4, entropy_coef=0.01,
         max_grad_norm=1e-6,  # every gradient is clipped, so the count does not hang on numbers
     )
-    rollout = step3_ppo.make_rollout(models, [[1, 4, 5], [1, 6]] * 2, 0.1, settings, rng)
-    adams = {"policy": init_adam(models.policy), "value_model": init_adam(models.value_model)}
     package = str(REPO / "minirlhf") + os.sep
     calls, depth = [], 0
 
@@ -562,42 +564,58 @@ def frames_of_one_update():
     before = sys.getprofile()
     sys.setprofile(count)
     try:
-        step3_ppo.ppo_update(models, adams, rollout, settings, 1e-3, 1e-3, "test", rng)
+        step3_ppo.train_ppo(models, [[1, 4, 5], [1, 6]], settings, rng)
     finally:
         sys.setprofile(before)
     return calls
 
 
-def test_a_training_step_is_four_frames_deep():
-    """Below update_policy and update_value_model, where one minibatch is one turn of the loop."""
-    calls = frames_of_one_update()
-    names = {name for name, _, _ in calls}
-    assert calls[0][:2] == ("ppo_update", 0)
-    assert {n for n, depth, _ in calls if depth == 1} == {"update_policy", "update_value_model"}
-    assert max(depth for _, depth, _ in calls) == 1 + 4
+def frames_of_the_update():
+    """-> those of frames_of_one_iteration that are update_policy, update_value_model or below."""
+    kept, updating = [], False
+    for name, depth, code in frames_of_one_iteration():
+        if depth <= 1:
+            updating = name in ("update_policy", "update_value_model")
+        if updating:
+            kept.append((name, depth, code))
+    return kept
+
+
+def test_the_deepest_line_of_training_is_five_frames_below_the_loop():
+    """train_ppo is the loop: F11 all the way down goes through five functions of ours."""
+    calls = frames_of_one_iteration()
+    assert calls[0][:2] == ("train_ppo", 0)
+    assert {"update_policy", "update_value_model"} <= {n for n, depth, _ in calls if depth == 1}
+    assert max(depth for _, depth, _ in calls) == 5
     assert {n for n, depth, _ in calls if depth == 5} == {
-        "softmax", "softmax_backward", "column_sum",
+        "softmax", "softmax_backward", "column_sum", "token_count",
     }
-    # closures, lambdas and comprehensions: none, not even in ppo_update itself
-    assert not [n for n in names if n.startswith("<")]
+
+
+def test_every_frame_of_an_update_is_a_function_under_its_own_name():
+    calls = frames_of_the_update()
+    # closures, lambdas and comprehensions: none
+    assert not [n for n, _, _ in calls if n.startswith("<")]
     assert not [code.co_name for _, _, code in calls if code.co_freevars]
-    # every frame is a function of a module under its own name: nothing is wrapped
+    # nothing is wrapped
     for name, _, code in calls:
         module = sys.modules[f"minirlhf.{Path(code.co_filename).stem}"]
-        top = vars(module).get(name) or vars(Params)[name]
-        assert top.__code__ is code, name
+        owners = [module, *(c for c in vars(module).values() if isinstance(c, type))]
+        found = [getattr(vars(owner).get(name), "__code__", None) for owner in owners]
+        assert code in found, name
 
 
 def test_the_number_of_calls_of_a_training_step():
     """2 epochs x 2 minibatches, 2 layers: what a reader who presses F11 all the way would see."""
-    calls = frames_of_one_update()
+    calls = frames_of_the_update()
     minibatches = 4
     counts = {}
     for name, _, _ in calls:
         counts[name] = counts.get(name, 0) + 1
-    assert counts["ppo_update"] == counts["update_policy"] == counts["update_value_model"] == 1
+    assert counts["update_policy"] == counts["update_value_model"] == 1
     assert counts["policy_objective"] == counts["value_objective"] == minibatches
     assert counts["gpt_forward"] == counts["gpt_backward"] == 2 * minibatches
     assert counts["attention_forward"] == counts["softmax"] == 2 * 2 * minibatches
-    # 147 in the policy's and the value model's share of a minibatch, and the 3 functions around
-    assert len(calls) == 147 * minibatches + 3
+    # 142 in the policy's and the value model's share of a minibatch; once for each network the
+    # function itself, the learning rate, and the place for an error's message
+    assert len(calls) == 142 * minibatches + 2 * 5

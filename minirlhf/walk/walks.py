@@ -19,7 +19,6 @@ from math import exp, log, log10
 
 import numpy as np
 
-from minirlhf.adam import init_adam
 from minirlhf.data import encode_prompt, read_prompts
 from minirlhf.errors import InputError, at
 from minirlhf.gpt import (
@@ -41,12 +40,13 @@ from minirlhf.layers import (
 from minirlhf.rufus.pipeline import data_folder
 from minirlhf.step2_reward_model import bradley_terry_loss, ranking_loss
 from minirlhf.step3_ppo import (
+    PPOHooks,
     PPOModels,
     PPOSettings,
     gae,
     kl_shaped_rewards,
-    ppo_iteration,
     ppo_policy_loss,
+    train_ppo,
 )
 from minirlhf.tokenizer import build_tokenizer
 from minirlhf.walk.stops import STOPS, show, text_of
@@ -284,7 +284,7 @@ def walk_reward(stop=None):
 def walk_rufus(stop=None):
     """One iteration of the real thing on 4 questions, with small random models: seconds, no files.
 
-    Put a breakpoint on the last line and step into ppo_iteration.
+    Stop at stop 1 and step into train_ppo.
     """
     rng = np.random.default_rng(0)
     prompts = read_prompts(data_folder("en") / "prompts.jsonl", "train")[:4]
@@ -295,17 +295,24 @@ def walk_rufus(stop=None):
     ref_policy = policy.copy()
     reward_model = with_scalar_head(policy, config, rng)
     value_model = with_scalar_head(reward_model, config)
-    models = PPOModels(policy, ref_policy, reward_model, value_model, config, config)
-    adams = {"policy": init_adam(policy), "value_model": init_adam(value_model)}
+    models = PPOModels(
+        policy=policy, ref_policy=ref_policy, reward_model=reward_model, value_model=value_model,
+        config=config, reward_config=config,
+    )
     settings = PPOSettings(iterations=1, rollout_size=4, minibatch_size=2, max_new_tokens=8)
+    print(models)
     if stop == 1:
         breakpoint()
-    rollout, figures = ppo_iteration(models, adams, ids, 0.1, settings, 0, rng)  # STOP 1
-    print(models)
-    print(rollout)
+    (figures,) = train_ppo(models, ids, settings, rng, PPOHooks(watch=print_rollout))  # STOP 1
     for name, value in figures.items():
         if name != "seconds":
             print(f"{name:<22} {text_of(float(value))}")
+
+
+def print_rollout(rollout):
+    """What watches the iteration: one line, and no figures of its own."""
+    print(rollout)
+    return {}
 
 
 # ---- the verb -------------------------------------------------------------------------------

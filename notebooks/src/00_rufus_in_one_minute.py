@@ -35,7 +35,6 @@ from pathlib import Path
 import numpy as np
 
 from minirlhf import step1_language_model, step2_reward_model, step3_ppo
-from minirlhf.adam import init_adam
 from minirlhf.course import answer, check, hint, play, pretrained, show, where
 from minirlhf.course.lesson00 import figures
 from minirlhf.data import Ranking
@@ -284,14 +283,15 @@ def practise(model, judge, questions, seed):
         policy=model.params.copy(), ref_policy=model.params, reward_model=judge.params,
         value_model=judge.params.copy(), config=model.config, reward_config=judge.config,
     )
-    adams = {name: init_adam(getattr(models, name)) for name in ("policy", "value_model")}
     prompts, rng = pipeline.encode_prompts(model, questions), pipeline.stage_rng(seed, "ppo")
     settings = replace(pipeline.PPO, iterations=16, rollout_size=32,
                        max_new_tokens=model.extra["max_new_tokens"])
     kept = []
-    for update in range(settings.iterations):  # speak, be judged, change a little
-        step3_ppo.ppo_iteration(models, adams, prompts, settings.kl_coef, settings, update, rng)
+    def keep(rollout):
         kept.append(model._replace(params=models.policy.copy()))
+        return {}
+    # 16 times: speak, be judged, change a little
+    step3_ppo.train_ppo(models, prompts, settings, rng, step3_ppo.PPOHooks(watch=keep))
     return kept
 
 # %%
@@ -299,7 +299,7 @@ path = [rufus, tuned] + practise(tuned, judge, asked, SEED)  # 18 checkpoints in
 names = ["pretrained", "SFT"] + [f"update {n}" for n in range(1, 17)]
 last = measure(world, path[-1], asked)
 print("natural answers after 16 updates:", figures.percent(1 - last[2]))
-where(step3_ppo.ppo_iteration)
+where(step3_ppo.train_ppo)
 assert last[2] < imitating[2] < untaught[2]
 
 # %% [markdown]

@@ -256,7 +256,7 @@ def learn(trunk, seed, encoded, looks=()):
             curve.append((seen, accuracy(scores_of(params, model, texts), better, worse)))
         batch = [encoded[i] for i in members]
         _, grads, _, ranks = step2.reward_model_loss(params, config, batch, "k-wise")
-        clip_gradient(grads, 1.0, f"step {step}")
+        clip_gradient(grads, 1.0)
         adam_step(params, grads, adam, learning_rate(step, len(batches), 2e-3, 10, "linear"))
         seen += ranks.size * (ranks.shape[1] - 1) // 2
     curve.append((seen, accuracy(scores_of(params, model, texts), better, worse)))

@@ -30,6 +30,7 @@ from minirlhf.course import answer, check, hint, play, show, solution, where
 from minirlhf.course.lesson06 import figures, runs
 from minirlhf.layers import log_softmax, softmax
 from minirlhf.rufus import pipeline
+from minirlhf.sample import sample
 
 # %% [markdown]
 # **Terms**
@@ -344,8 +345,11 @@ settings = replace(
 # %%
 def fresh():
     """The four models: only the policy and the value model will change."""
-    return step3.PPOModels(sft.params.copy(), sft.params, reward_model.params,
-                           reward_model.params.copy(), sft.config, reward_model.config)
+    return step3.PPOModels(
+        policy=sft.params.copy(), ref_policy=sft.params, reward_model=reward_model.params,
+        value_model=reward_model.params.copy(), config=sft.config,
+        reward_config=reward_model.config,
+    )
 
 def watch(rollout):
     """More columns for the log.  The gold judge is only watched: PPO never sees it."""
@@ -353,16 +357,15 @@ def watch(rollout):
     spread, paid = rollout.advantages[said].std(), rollout.rewards.sum(axis=1).mean()
     return gold(rollout) | {"advantage_spread": spread, "reward": paid}
 
-def run(seed=0, **changes):
-    models, rng = fresh(), np.random.default_rng(seed)
-    return models, step3.train_ppo(models, ids, replace(settings, **changes), rng, watch)
-
 # %% [markdown]
 # Policy, action space, observation space, reward: here they are as arrays of one rollout of 32
 # answers.
 
 # %%
-rollout = step3.make_rollout(fresh(), ids[:32], 0.1, settings, np.random.default_rng(0))
+models, limit = fresh(), settings.max_new_tokens
+samples = sample(models.policy, models.config, ids[:32], limit, np.random.default_rng(0))
+scores = step3.score_samples(models, samples, settings)  # (B,)
+rollout = step3.make_rollout(models, samples, scores, 0.1, settings)
 B, T = rollout.response_mask.shape
 for name, array, meaning in (
     ("policy", sft.params.flat, "weights; they give the log-probs"),
@@ -375,6 +378,12 @@ for name, array, meaning in (
 assert np.allclose(rollout.old_logprobs, rollout.ref_logprobs)  # nothing learned yet: KL 0
 
 # %%
+HOOKS = step3.PPOHooks(watch=watch)
+
+def run(seed=0, **changes):
+    models, rng = fresh(), np.random.default_rng(seed)
+    return models, step3.train_ppo(models, ids, replace(settings, **changes), rng, HOOKS)
+
 trained, history = run(seed=0)
 print("iteration  score  natural*  KL exact  sampled  entropy  clipped  expl.var  length")
 for r in history[::3]:
@@ -462,7 +471,7 @@ for name, clip_range in CLIPS.items():
     for coef in COEFS:
         models, rng = fresh(), np.random.default_rng(0)
         cell = replace(bold, clip_range=clip_range, kl_coef=coef)
-        grid[name, coef] = step3.train_ppo(models, ids, cell, rng, watch)
+        grid[name, coef] = step3.train_ppo(models, ids, cell, rng, HOOKS)
 ends = {key: [column[-1] for column in figures.quarters(h)] for key, h in grid.items()}
 print("naturalness / KL at the end\nclip   " + "".join(f"{c:>14}" for c in COEFS))
 for name in CLIPS:
