@@ -9,15 +9,14 @@ import io
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.adapter import SECONDS, Adapter, free_port
 
 from minirlhf import gpt, step3_ppo
 from minirlhf.gpt import GPTConfig, Params, gpt_backward, gpt_forward, init_params, with_scalar_head
@@ -33,7 +32,6 @@ WALK = REPO / "minirlhf" / "walk" / "walks.py"
 SCENARIOS = ("ppo", "transformer", "reward")
 TOURS = {"en": REPO / "notebooks/debugger_tour.md", "zh": REPO / "notebooks/debugger_tour.zh.md"}
 LAUNCH = REPO / ".vscode/launch.json"
-SECONDS = 300  # until something hangs; no test says how quick it is
 
 
 def exact(expression):
@@ -327,73 +325,6 @@ def test_pycharm_has_the_same_entries():
         env = {k: v.replace("$PROJECT_DIR$", str(REPO)) for k, v in env.items()}
         found[configuration.get("name")] = (words, env)
     assert found == {entry["name"]: command(entry, "FILE") for entry in configurations()}
-
-
-class Adapter:
-    """The debug adapter's protocol, as VS Code speaks it: JSON with a Content-Length."""
-
-    def __init__(self, port):
-        deadline = time.monotonic() + SECONDS
-        while True:
-            try:
-                self.socket = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
-                break
-            except ConnectionRefusedError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-        self.stream = self.socket.makefile("rb")
-        self.number = 0
-        self.events = []
-
-    def send(self, command, **arguments):
-        self.number += 1
-        message = {"seq": self.number, "type": "request", "command": command}
-        body = json.dumps(message | {"arguments": arguments}).encode()
-        self.socket.sendall(b"Content-Length: %d\r\n\r\n" % len(body) + body)
-        return self.number
-
-    def read(self):
-        length = 0
-        while line := self.stream.readline().strip():
-            if line.lower().startswith(b"content-length:"):
-                length = int(line.split(b":")[1])
-        assert length, "the adapter hung up"
-        return json.loads(self.stream.read(length))
-
-    def answer(self, number):
-        while True:
-            message = self.read()
-            if message["type"] == "event":
-                self.events.append(message)
-            if message["type"] == "response" and message["request_seq"] == number:
-                assert message["success"], message
-                return message.get("body") or {}
-
-    def ask(self, command, **arguments):
-        return self.answer(self.send(command, **arguments))
-
-    def wait(self, event):
-        while True:
-            for message in self.events:
-                if message["event"] == event:
-                    self.events.remove(message)
-                    return message.get("body") or {}
-            message = self.read()
-            if message["type"] == "event":
-                self.events.append(message)
-
-    def stopped(self):
-        """-> thread, top frame of the next stop."""
-        thread = self.wait("stopped")["threadId"]
-        frames = self.ask("stackTrace", threadId=thread, startFrame=0, levels=20)["stackFrames"]
-        return thread, frames[0]
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def test_the_debug_adapter_stops_reads_and_steps_into_the_package_only():
