@@ -17,7 +17,7 @@ try:
     import minirlhf
 except ModuleNotFoundError:
     print("minirlhf is missing here. Run this in a cell of its own, then all cells again:\n"
-          "%pip install matplotlib git+https://example.org/minirlhf")
+          "%pip install matplotlib git+https://github.com/OWNER/minirlhf")
 
 # %%
 import json
