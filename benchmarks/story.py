@@ -27,14 +27,8 @@ from minirlhf import plots
 from minirlhf.checkpoint import load_model
 from minirlhf.data import read_jsonl, read_rankings, write_text
 from minirlhf.rufus.demo import all_rounds, run_demo
-from minirlhf.rufus.pipeline import (
-    LANGUAGE_MODEL,
-    PPO,
-    REWARD_MODEL,
-    reward_accuracy,
-    run_ppo,
-    run_reward,
-)
+from minirlhf.rufus.measure import reward_accuracy
+from minirlhf.rufus.pipeline import LANGUAGE_MODEL, PPO, REWARD_MODEL, run_ppo, run_reward
 from minirlhf.rufus.world import World
 
 FEW = 50  # rankings of the weak reward model

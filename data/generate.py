@@ -19,8 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run without i
 
 from minirlhf.data import SEPARATOR, render, write_jsonl, write_text  # noqa: E402
 from minirlhf.errors import InputError  # noqa: E402
-from minirlhf.rufus.pipeline import data_folder  # noqa: E402
-from minirlhf.rufus.world import World, fill  # noqa: E402
+from minirlhf.rufus.world import World, data_folder, fill  # noqa: E402
 
 
 def pick(items, rng):

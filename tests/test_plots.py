@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("matplotlib")
 from minirlhf import plots  # noqa: E402
 from minirlhf.checkpoint import load_model  # noqa: E402
+from minirlhf.rufus.pipeline_picture import plot_pipeline  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 LANGS = ("en", "zh")
@@ -110,8 +111,8 @@ def draw_all(lang):
     """Every picture in one language, by file name."""
     entropies = {"unigram": 2.8, "bigram": 1.6}
     return {
-        "pipeline": plots.plot_pipeline(made_up_summary(lang), lang),
-        "pipeline_bare": plots.plot_pipeline(made_up_summary(lang, with_story=False), lang),
+        "pipeline": plot_pipeline(made_up_summary(lang), lang),
+        "pipeline_bare": plot_pipeline(made_up_summary(lang, with_story=False), lang),
         "dashboard_1": plots.plot_dashboard([made_up_history(0)], lang),
         "dashboard_5": plots.plot_dashboard([made_up_history(seed) for seed in range(5)], lang),
         "naturalness_1": plots.plot_naturalness(made_up_naturalness(1), lang),

@@ -15,17 +15,10 @@ import pytest
 
 from minirlhf.checkpoint import load_model
 from minirlhf.data import read_jsonl, read_rankings
+from minirlhf.rufus.answers import ask
 from minirlhf.rufus.demo import run_demo
-from minirlhf.rufus.pipeline import (
-    LANGUAGE_MODEL,
-    PPO,
-    PRETRAIN,
-    REWARD_MODEL,
-    ROUNDS,
-    ask,
-    judge_answers,
-    stage_rng,
-)
+from minirlhf.rufus.measure import judge_answers
+from minirlhf.rufus.pipeline import LANGUAGE_MODEL, PPO, PRETRAIN, REWARD_MODEL, ROUNDS, stage_rng
 from minirlhf.rufus.world import World
 
 REPO = Path(__file__).parent.parent

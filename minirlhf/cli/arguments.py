@@ -421,7 +421,7 @@ def line_numbers(path):
 
 def data_file(args, name):
     """Path of a bundled file of --lang, which may be a language or a world.json."""
-    from minirlhf.rufus.pipeline import data_folder
+    from minirlhf.rufus.world import data_folder
 
     return data_folder(args.lang) / name
 
@@ -535,12 +535,12 @@ def run_rank_verb(args, progress):
 
 def run_reward_verb(args, progress):
     from minirlhf.data import read_corpus, read_preferences, read_rankings
+    from minirlhf.rufus.measure import reward_accuracy
     from minirlhf.rufus.pipeline import (
         PRETRAIN,
         REWARD,
         Size,
         build_language_model,
-        reward_accuracy,
         run_pretrain,
         run_reward,
         split_rankings,
@@ -643,7 +643,7 @@ def run_ppo_verb(args, progress):
 
 
 def run_chat_verb(args, progress):
-    from minirlhf.rufus.pipeline import ask
+    from minirlhf.rufus.answers import ask
     from minirlhf.teach.rounds import typed
 
     model = load_speaker(args.model)
@@ -681,7 +681,8 @@ def run_teach_verb(args, progress):
 
 
 def run_evaluate_verb(args, progress):
-    from minirlhf.rufus.pipeline import evaluate_model, kl_to_reference, stage_rng
+    from minirlhf.rufus.measure import evaluate_model, kl_to_reference
+    from minirlhf.rufus.pipeline import stage_rng
     from minirlhf.rufus.world import World
 
     at_least(args, 1, "samples")
@@ -724,7 +725,8 @@ def run_ablations_verb(args, progress):
 
 def run_overoptimization_verb(args, progress):
     from minirlhf.cli.experiments import run_overoptimization_verb as run
-    from minirlhf.rufus.world import World, length_lover, make_annotators
+    from minirlhf.rufus.people import length_lover, make_annotators
+    from minirlhf.rufus.world import World
 
     run(args, progress, World.load, make_annotators, length_lover)
 
@@ -737,7 +739,8 @@ def run_estimators_verb(args, progress):
 
 def run_signals_verb(args, progress):
     from minirlhf.cli.experiments import run_signals_verb as run
-    from minirlhf.rufus.world import World, make_annotators
+    from minirlhf.rufus.people import make_annotators
+    from minirlhf.rufus.world import World
 
     run(args, progress, World.load, make_annotators)
 

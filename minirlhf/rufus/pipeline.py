@@ -12,26 +12,21 @@ the policy has learned to say, so that a hole in the reward model that it has fo
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from minirlhf.checkpoint import Model, save_model
 from minirlhf.data import (
-    Ranking,
-    decode_response,
     encode_example,
-    encode_prompt,
     read_corpus,
     write_jsonl,
     write_rankings,
 )
 from minirlhf.errors import InputError
-from minirlhf.gpt import GPTConfig, gpt_forward, init_params, lm_head_forward, with_scalar_head
-from minirlhf.layers import exact_kl, log_softmax, token_logprobs_forward
-from minirlhf.rufus.world import DATA, make_annotators
-from minirlhf.sample import sample
+from minirlhf.gpt import GPTConfig, init_params, with_scalar_head
+from minirlhf.rufus.answers import collect_answers, encode_prompts, reference_rows
+from minirlhf.rufus.measure import GoldWatch
+from minirlhf.rufus.people import make_annotators, rank_answers
 from minirlhf.step1_language_model import (
     LanguageModelSettings,
     bigram_entropy,
@@ -42,8 +37,6 @@ from minirlhf.step2_reward_model import (
     RewardModelSettings,
     encode_rankings,
     normalise_scores,
-    pair_accuracy,
-    score_rankings,
     score_rows,
     split_by_prompt,
     train_reward_model,
@@ -51,7 +44,6 @@ from minirlhf.step2_reward_model import (
 from minirlhf.step3_ppo import (
     PPOModels,
     PPOSettings,
-    last_response_index,
     make_rollout,
     train_ppo,
 )
@@ -85,148 +77,9 @@ RANKINGS, RANKINGS_AGAIN, HELD_OUT_RANKINGS, ANSWERS = 600, 250, 240, 4
 ROUNDS = 3  # times that people rank, the reward model learns and the policy practises
 
 
-def data_folder(lang):
-    """Folder of the bundled data of a language, or of a world.json.  Raises InputError."""
-    path = Path(lang)
-    folder = path.parent if path.suffix == ".json" else DATA / lang
-    if not folder.is_dir():
-        raise InputError(f"--lang {lang}: neither a language of data/ nor a world.json")
-    return folder
-
-
 def stage_rng(seed, stage, number=1):
     """A random generator of the stage's own, from the run's seed; number: which round."""
     return np.random.default_rng([seed, STAGES.index(stage), number])
-
-
-# ---- asking a model -------------------------------------------------------------------------
-
-
-class Answer(NamedTuple):
-    """One sampled response."""
-
-    prompt: str
-    text: str
-    finished: bool  # ended with EOS
-    n_tokens: int  # EOS included
-
-
-def ask(model, prompts, rng, temperature=1.0, batch_size=256):
-    """Model, list of prompts (str) -> list of Answer, one each, at most as long as it was told."""
-    answers = []
-    for start in range(0, len(prompts), batch_size):
-        batch = prompts[start : start + batch_size]
-        ids = encode_prompts(model, batch)
-        limit = model.extra["max_new_tokens"]
-        samples = sample(model.params, model.config, ids, limit, rng, temperature)
-        answers += read_answers(model.tokenizer, batch, samples)
-    return answers
-
-
-def encode_prompts(model, prompts):
-    """list of str -> list of ids.  Raises InputError if one is too long for an answer to follow."""
-    room = model.config.block_size - model.extra["max_new_tokens"] + 1
-    return [encode_prompt(model.tokenizer, prompt, room) for prompt in prompts]
-
-
-def read_answers(tokenizer, prompts, samples):
-    """Samples of B prompts -> list of B Answer."""
-    answers = []
-    for row, prompt in enumerate(prompts):
-        ids = samples.tokens[row, 1:][samples.response_mask[row] > 0]
-        text = decode_response(tokenizer, ids)
-        answers.append(Answer(prompt, text, bool(samples.finished[row]), len(ids)))
-    return answers
-
-
-def response_logprob(model, prompt, response):
-    """log P(response and EOS | prompt) in nats, a sum over characters."""
-    example = encode_example(model.tokenizer, prompt, response, model.config.block_size)
-    tokens = np.array([example.ids])  # (1, T+1)
-    hidden, _ = gpt_forward(model.params, model.config, tokens[:, :-1])
-    logits, _ = lm_head_forward(model.params, hidden)  # (1, T, V)
-    logprobs, _ = token_logprobs_forward(logits, tokens[:, 1:])  # (1, T)
-    return float(logprobs[0, example.prompt_length - 1 :].sum())
-
-
-# ---- measuring, with the gold judge ---------------------------------------------------------
-
-
-class Judgement(NamedTuple):
-    """What the gold judge finds in a model's answers.  Shares are between 0 and 1."""
-
-    natural: float  # share of answers that a person would leave as they are
-    naturalness: float  # mean of world.naturalness
-    truthful: float  # share of the natural answers that state the fact
-    distinct: float  # different natural answers per question
-    samples: int
-
-
-def judge_answers(world, answers):
-    """list of Answer -> Judgement."""
-    scores = [world.naturalness(a.prompt, a.text, a.finished) for a in answers]
-    natural = [a for a, score in zip(answers, scores) if score == 1]
-    true = [world.truthful(a.prompt, a.text) is True for a in natural]
-    different = {(a.prompt, a.text) for a in natural}
-    questions = {a.prompt for a in answers}
-    return Judgement(
-        len(natural) / len(answers),
-        float(np.mean(scores)),
-        float(np.mean(true)) if true else float("nan"),
-        len(different) / len(questions),
-        len(answers),
-    )
-
-
-def judge_model(model, world, split, n_samples, rng):
-    """Ask every question of a split about equally often, n_samples in all -> Judgement."""
-    questions = world.questions(split)
-    repeats = -(-n_samples // len(questions))
-    return judge_answers(world, ask(model, questions * repeats, rng))
-
-
-def evaluate_model(model, world, n_samples, rng):
-    """-> {"natural_train", "natural_held_out", "truthful", ..}: the figures of summary.json."""
-    train = judge_model(model, world, "train", n_samples, rng)
-    held_out = judge_model(model, world, "held_out", n_samples, rng)
-    return {
-        "natural_train": train.natural,
-        "natural_held_out": held_out.natural,
-        "truthful": train.truthful,
-        "truthful_held_out": held_out.truthful,
-        "naturalness_train": train.naturalness,
-        "naturalness_held_out": held_out.naturalness,
-        "distinct": train.distinct,
-        "samples": train.samples + held_out.samples,
-    }
-
-
-def kl_to_reference(model, reference, world, n_samples, rng):
-    """Exact KL(model || reference) in nats per response, on the model's own samples."""
-    questions = world.questions("train")
-    repeats = -(-n_samples // len(questions))
-    ids = encode_prompts(model, questions * repeats)
-    samples = sample(model.params, model.config, ids, model.extra["max_new_tokens"], rng)
-    hidden, _ = gpt_forward(reference.params, reference.config, samples.tokens[:, :-1])
-    ref_all_logprobs = log_softmax(lm_head_forward(reference.params, hidden)[0])  # (B, T, V)
-    kl = exact_kl(samples.all_logprobs, ref_all_logprobs) * samples.response_mask  # (B, T)
-    return float(kl.sum(axis=1).mean())
-
-
-class GoldWatch:
-    """Looks at every rollout of PPO with the gold judge.  For the history, never for the update."""
-
-    def __init__(self, world, tokenizer):
-        self.world = world
-        self.tokenizer = tokenizer
-
-    def __call__(self, rollout):
-        prompts = []
-        for row, mask in enumerate(rollout.response_mask):
-            first = int(mask.argmax()) + 1  # where the response starts in tokens
-            prompts.append(self.tokenizer.decode(rollout.tokens[row, 1:first]).rstrip())
-        judgement = judge_answers(self.world, read_answers(self.tokenizer, prompts, rollout))
-        return {"naturalness": judgement.naturalness, "natural": judgement.natural}
 
 
 # ---- step 1 ---------------------------------------------------------------------------------
@@ -328,45 +181,6 @@ def finish(model, out, name, history):
 # ---- step 2 ---------------------------------------------------------------------------------
 
 
-def collect_answers(models, prompts, k, rng, rounds=3):
-    """Ask every prompt until it has k different answers.
-
-    models: {name: Model}, asked in turn, `rounds` times each at most.  Answers that did not end,
-    are empty, or hold a special token inside cannot be written down and are left out.
-    -> list of {"prompt", "responses", "models"} with 2 to k responses, in random order.
-    """
-    collected = [{"prompt": prompt, "responses": [], "models": []} for prompt in prompts]
-    for _ in range(rounds):
-        for name, model in models.items():
-            for place, answer in zip(collected, ask(model, prompts, rng)):
-                new = answer.text.strip() and answer.text not in place["responses"]
-                special = "<pad>" in answer.text or "<bos>" in answer.text
-                if new and not special and answer.finished and len(place["responses"]) < k:
-                    place["responses"].append(answer.text)
-                    place["models"].append(name)
-    enough = [place for place in collected if len(place["responses"]) >= 2]
-    for place in enough:
-        order = rng.permutation(len(place["responses"]))
-        place["responses"] = [place["responses"][i] for i in order]
-        place["models"] = [place["models"][i] for i in order]
-    return enough
-
-
-def rank_answers(world, collected, annotators, rng):
-    """Each set of answers is ranked by one of the SIMULATED annotators -> list of Ranking."""
-    rankings = []
-    for number, place in enumerate(collected):
-        annotator = annotators[number % len(annotators)]
-        ranks = annotator.rank(world, place["prompt"], place["responses"], rng)
-        rankings.append(
-            Ranking(
-                place["prompt"], place["responses"], [int(rank) for rank in ranks],
-                place["models"], annotator.name,
-            )
-        )
-    return rankings
-
-
 def run_rank(world, models, out, seed, count=RANKINGS, split="train", k=ANSWERS, number=1):
     """Collect and rank answers to the questions of a split -> list of Ranking.
 
@@ -425,49 +239,6 @@ def split_rankings(rankings, seed, share=0.2):
         return split_by_prompt(rankings, share, stage_rng(seed, "rank"))
     except ValueError as error:
         raise InputError(f"{error}; give held-out rankings of your own") from None
-
-
-def reference_rows(model, prompts, rng, n_samples=256):
-    """-> list of lists of ids: finished responses of the model, with their prompts."""
-    repeats = -(-n_samples // len(prompts))
-    ids = encode_prompts(model, prompts * repeats)
-    samples = sample(model.params, model.config, ids, model.extra["max_new_tokens"], rng)
-    last = last_response_index(samples.response_mask) + 1
-    rows = []
-    for row in np.flatnonzero(samples.finished):
-        rows.append(samples.tokens[row, : last[row] + 1].tolist())
-    return rows
-
-
-def score_texts(reward_model, prompt, responses):
-    """prompt, list of K responses (str) -> scores (K,)."""
-    rows = []
-    for response in responses:
-        config = reward_model.config
-        example = encode_example(reward_model.tokenizer, prompt, response, config.block_size)
-        rows.append(example.ids)
-    return score_rows(reward_model.params, reward_model.config, rows)
-
-
-def reward_accuracy(reward_model, rankings, world=None):
-    """How often the reward model orders a pair right.
-
-    -> {"labels": against the given ranks} and, with a world, {"gold": against the gold judge,
-    "ceiling": how often the gold judge itself agrees with the noisy labels}.
-    """
-    rankings = [ranking for ranking in rankings if max(ranking.ranks) > 1]
-    encoded = encode_rankings(reward_model.tokenizer, rankings, reward_model.config.block_size)
-    scores = score_rankings(reward_model.params, reward_model.config, encoded)
-    labels = [ranking.ranks for ranking in rankings]
-    accuracy = {"labels": pair_accuracy(scores, labels)}
-    if world is not None:
-        gold = [
-            np.array([world.naturalness(ranking.prompt, text) for text in ranking.responses])
-            for ranking in rankings
-        ]
-        accuracy["gold"] = pair_accuracy(scores, [-row for row in gold])
-        accuracy["ceiling"] = pair_accuracy(gold, labels)
-    return accuracy
 
 
 # ---- step 3 ---------------------------------------------------------------------------------

@@ -6,18 +6,8 @@ from minirlhf.course.drawing import CARD, GREY, INK, WIDTH, canvas, frame, style
 from minirlhf.data import encode_prompt
 from minirlhf.gpt import gpt_forward, lm_head_forward
 from minirlhf.layers import softmax
-from minirlhf.plots import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    PALE,
-    RED,
-    SKY,
-    arrow,
-    box,
-    percent,
-    text_cells,
-)
+from minirlhf.plots import BLUE, GREEN, ORANGE, PALE, RED, SKY, percent, text_cells
+from minirlhf.rufus.pipeline_picture import arrow, box
 
 # What the gold judge says of an answer: a word, its colour and its hatch.  Never colour alone.
 TRUE, FALSE, UNNATURAL = "natural, true", "natural, false", "not natural"

@@ -16,7 +16,7 @@ from minirlhf import step3_ppo as step3
 from minirlhf.adam import init_adam, learning_rate
 from minirlhf.course import pretrained
 from minirlhf.course.lesson06 import exercises as lesson06
-from minirlhf.data import read_demonstrations, read_rankings
+from minirlhf.data import DATA, read_demonstrations, read_rankings
 from minirlhf.gpt import gpt_forward, lm_head_forward
 from minirlhf.layers import (
     log_softmax,
@@ -25,7 +25,7 @@ from minirlhf.layers import (
     token_logprobs_forward,
 )
 from minirlhf.rufus import pipeline
-from minirlhf.rufus.world import DATA, World
+from minirlhf.rufus.world import World
 
 # ---- before and within one update -----------------------------------------------------------
 

@@ -46,14 +46,9 @@ from minirlhf.data import (
     write_text,
 )
 from minirlhf.errors import InputError
-from minirlhf.rufus.pipeline import (
-    DEMONSTRATIONS,
-    LANGUAGE_MODEL,
-    data_folder,
-    encode_prompts,
-    run_reward,
-    run_sft,
-)
+from minirlhf.rufus.answers import encode_prompts
+from minirlhf.rufus.pipeline import DEMONSTRATIONS, LANGUAGE_MODEL, run_reward, run_sft
+from minirlhf.rufus.world import data_folder
 from minirlhf.sample import sample
 from minirlhf.step3_ppo import PPOModels, PPOSettings, train_ppo
 

@@ -37,13 +37,9 @@ from minirlhf.experiments.kl_estimators.estimators import (
 )
 from minirlhf.experiments.overoptimization.ensemble import practise
 from minirlhf.experiments.overoptimization.run import HARD, train_judge
-from minirlhf.rufus.pipeline import (
-    DEMONSTRATIONS,
-    LANGUAGE_MODEL,
-    data_folder,
-    encode_prompts,
-    run_sft,
-)
+from minirlhf.rufus.answers import encode_prompts
+from minirlhf.rufus.pipeline import DEMONSTRATIONS, LANGUAGE_MODEL, run_sft
+from minirlhf.rufus.world import data_folder
 from minirlhf.step3_ppo import PPOModels
 
 LABELS = 50  # rankings of the reward model: few, so that PPO wanders far

@@ -41,17 +41,9 @@ from minirlhf.experiments.labels.scores_or_rankings import (
     set_seconds,
     train_on,
 )
-from minirlhf.rufus.pipeline import (
-    DEMONSTRATIONS,
-    LANGUAGE_MODEL,
-    PPO,
-    SFT,
-    ask,
-    data_folder,
-    encode_prompts,
-    reference_rows,
-    run_sft,
-)
+from minirlhf.rufus.answers import ask, encode_prompts, reference_rows
+from minirlhf.rufus.pipeline import DEMONSTRATIONS, LANGUAGE_MODEL, PPO, SFT, run_sft
+from minirlhf.rufus.world import data_folder
 from minirlhf.step1_language_model import train_language_model
 from minirlhf.step2_reward_model import normalise_scores, score_rows
 from minirlhf.step3_ppo import PPOModels, train_ppo

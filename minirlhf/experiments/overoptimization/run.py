@@ -62,21 +62,11 @@ from minirlhf.experiments.overoptimization.words import (
     remedies_of,
 )
 from minirlhf.gpt import with_scalar_head
-from minirlhf.rufus.pipeline import (
-    ANSWERS,
-    DEMONSTRATIONS,
-    LANGUAGE_MODEL,
-    PPO,
-    REWARD,
-    collect_answers,
-    data_folder,
-    encode_prompts,
-    judge_answers,
-    rank_answers,
-    read_answers,
-    reference_rows,
-    run_sft,
-)
+from minirlhf.rufus.answers import collect_answers, encode_prompts, read_answers, reference_rows
+from minirlhf.rufus.measure import judge_answers
+from minirlhf.rufus.people import rank_answers
+from minirlhf.rufus.pipeline import ANSWERS, DEMONSTRATIONS, LANGUAGE_MODEL, PPO, REWARD, run_sft
+from minirlhf.rufus.world import data_folder
 from minirlhf.step2_reward_model import (
     encode_rankings,
     normalise_scores,
