@@ -1,5 +1,6 @@
 """The three steps of RLHF in one picture, with the numbers of one run."""
 
+from minirlhf.messages import later, load_messages
 from minirlhf.plots import (
     BLUE,
     CARD,
@@ -11,10 +12,11 @@ from minirlhf.plots import (
     WIDTH,
     card,
     percent,
-    say,
     shorten,
     style,
 )
+
+MODELS = (("pretrained", BLUE), ("sft", GREEN), ("ppo", RED))
 
 
 def robot(ax, x, y, size, colour):
@@ -29,11 +31,16 @@ def robot(ax, x, y, size, colour):
     ax.plot([x - 0.2 * size, x + 0.2 * size], [y + 0.24 * size] * 2, color="white", linewidth=1.2)
 
 
-def box(ax, x, y, width, height, colour, lines, icon="", fill="white"):
-    """A rounded box with its upper left corner at (x, y): first line strong, the others quiet."""
+def box(ax, place, colour, lines, icon=""):
+    """A rounded box: first line strong, the others quiet.
+
+    place: (x, y, width, height) in inches, (x, y) its upper left corner.
+    """
     from matplotlib.patches import FancyBboxPatch
-    ax.add_patch(FancyBboxPatch((x + 0.06, y + 0.06), width - 0.12, height - 0.12, facecolor=fill,
-                                boxstyle="round,pad=0.06", edgecolor=colour, linewidth=1.1))
+    x, y, width, height = place
+    ax.add_patch(FancyBboxPatch((x + 0.06, y + 0.06), width - 0.12, height - 0.12,
+                                facecolor="white", boxstyle="round,pad=0.06", edgecolor=colour,
+                                linewidth=1.1))
     if icon == "robot":
         robot(ax, x + 0.27, y + height / 2 + 0.05, 0.22, colour)
     else:
@@ -52,64 +59,62 @@ def arrow(ax, x, y, length, colour, label):
             linespacing=1.25)
 
 
-def seconds_text(summary, key, lang):
+def seconds_text(summary, key, say):
     """" · 12.3 s" for one step of the run, or nothing."""
     value = summary.get("seconds", {}).get(key)
-    return "" if value is None else say(lang, f" · {value:.1f} s", f" · {value:.1f} 秒")
+    return "" if value is None else say(" · {value:.1f} s", value=value)
 
 
-def fact(story, key, english, chinese, lang):
-    """A phrase around story[key], or nothing where the run did not report it."""
-    if story.get(key) is None:
-        return ""
-    return say(lang, english, chinese).format(f"{story[key]:,}")
+def fact(story, key, phrase, say):
+    """A phrase with story[key] as its {n}, or nothing where the run did not report it."""
+    return "" if story.get(key) is None else say(phrase, n=story[key])
 
 
-def pipeline_columns(summary, story, lang):
-    """What the three panels say: per panel a list of (kind, lines or label, icon)."""
-    natural = say(lang, "natural: ", "自然回答 ")
-    before, after = (natural + percent(summary[name]["natural_held_out"])
-                     for name in ("pretrained", "sft"))
-    prompt = shorten(story.get("prompt", "").strip() or say(lang, "a question", "一个问题"), 24)
-    answer = f":\n“{shorten(story['after'], 28)}”" if story.get("after") else ""
-    reward, ppo = summary["reward_model"], summary["ppo"]
-    size = fact(story, "parameters", "{} parameters · ", "{} 个参数 · ", lang)
-    corpus = fact(story, "documents", "{} questions and answers", "{} 组问答", lang)
-    shown = fact(story, "demonstrations", "SFT: imitate {} demonstrations",
-                 "SFT：模仿 {} 条示范", lang) or say(lang, "SFT: imitate people", "SFT：模仿人的示范")
-    steps = fact(story, "iterations", "{} iterations · ", "{} 次迭代 · ", lang)
-    pairs = say(lang, "held-out pairs right: ", "留出回答对正确率 ")
+def language_model_column(summary, story, say):
+    """What panel 1 says: a list of (kind, lines or label, icon)."""
+    size = fact(story, "parameters", later("{n:,} parameters · "), say)
+    corpus = fact(story, "documents", later("{n:,} questions and answers"), say)
+    shown = fact(story, "demonstrations", later("SFT: imitate {n:,} demonstrations"), say)
+    natural = {}
+    for name in ("pretrained", "sft"):
+        natural[name] = say("natural: ") + percent(summary[name]["natural_held_out"])
+    return [
+        ("box", [say("Text"), corpus or say("questions, answers")], "☰"),
+        ("arrow", say("pretrain: guess the\nnext character")
+         + seconds_text(summary, "pretrain", say), ""),
+        ("box", [say("Pretrained model"), size + natural["pretrained"]], "robot"),
+        ("arrow", (shown or say("SFT: imitate people")) + seconds_text(summary, "sft", say), ""),
+        ("box", [say("SFT model"), natural["sft"] + say(" · kept as reference")], "robot")]
+
+
+def reward_model_column(summary, story, say):
+    """What panel 2 says: a list of (kind, lines or label, icon)."""
+    prompt = shorten(story.get("prompt", "").strip() or say("a question"), 24)
     answers = list(zip(story.get("answers") or (), story.get("ranks") or ()))
-    first = [
-        ("box", [say(lang, "Text", "文本"), corpus or say(lang, "questions, answers", "问答")], "☰"),
-        ("arrow", say(lang, "pretrain: guess the\nnext character", "预训练：\n猜下一个字符")
-         + seconds_text(summary, "pretrain", lang), ""),
-        ("box", [say(lang, "Pretrained model", "预训练模型"), size + before], "robot"),
-        ("arrow", shown + seconds_text(summary, "sft", lang), ""),
-        ("box", [say(lang, "SFT model", "SFT 模型"),
-                 after + say(lang, " · kept as reference", " · 留作参考模型")], "robot")]
-    second = [
-        ("box", [f"“{prompt}”", say(lang, "one prompt x", "一个提示 x")], "☺"),
-        ("arrow", say(lang, "answers of the models", "几个模型的回答"), ""),
-        ("answers", answers or [(say(lang, "answer ", "回答 ") + name, "?") for name in "ABCD"], ""),
-        ("arrow", say(lang, f"simulated people rank\n{reward['rankings']:,} rankings",
-                      f"模拟标注者排序\n{reward['rankings']:,} 组排序")
-         + seconds_text(summary, "rank", lang), ""),
-        ("box", [say(lang, "Reward model r(x, y)", "奖励模型 r(x, y)"),
-                 pairs + percent(reward["accuracy_held_out"])
-                 + seconds_text(summary, "reward", lang)], "⚖")]
-    third = [
-        ("box", [say(lang, "Policy", "策略"),
-                 say(lang, "starts as the SFT model", "从 SFT 模型出发")], "robot"),
-        ("arrow", say(lang, "answers y", "回答 y") + answer, ""),
-        ("pair", [[say(lang, "Reward model", "奖励模型"),
-                   say(lang, "score ", "评分 ") + f"{ppo['score']:.2f}"],
-                  [say(lang, "❄ Reference", "❄ 参考模型"),
-                   f"KL {ppo['kl_exact']:.2f} " + say(lang, "nats", "nat")]], ""),
-        ("arrow", say(lang, "reward = score − β · KL", "奖励 = 评分 − β · KL"), ""),
-        ("box", [say(lang, "PPO update", "PPO 更新"), steps + say(lang, "clip ", "裁剪 ")
-                 + percent(ppo["clip_fraction"]) + seconds_text(summary, "ppo", lang)], "↻")]
-    return first, second, third
+    reward = summary["reward_model"]
+    right = say("held-out pairs right: ") + percent(reward["accuracy_held_out"])
+    return [
+        ("box", [f"“{prompt}”", say("one prompt x")], "☺"),
+        ("arrow", say("answers of the models"), ""),
+        ("answers", answers or [(say("answer ") + name, "?") for name in "ABCD"], ""),
+        ("arrow", say("simulated people rank\n{n:,} rankings", n=reward["rankings"])
+         + seconds_text(summary, "rank", say), ""),
+        ("box", [say("Reward model r(x, y)"), right + seconds_text(summary, "reward", say)], "⚖")]
+
+
+def ppo_column(summary, story, say):
+    """What panel 3 says: a list of (kind, lines or label, icon)."""
+    answer = f":\n“{shorten(story['after'], 28)}”" if story.get("after") else ""
+    ppo = summary["ppo"]
+    steps = fact(story, "iterations", later("{n:,} iterations · "), say)
+    clip = say("clip ") + percent(ppo["clip_fraction"]) + seconds_text(summary, "ppo", say)
+    return [
+        ("box", [say("Policy"), say("starts as the SFT model")], "robot"),
+        ("arrow", say("answers y") + answer, ""),
+        ("pair", [[say("Reward model"), say("score ") + f"{ppo['score']:.2f}"],
+                  [say("❄ Reference"), say("KL {kl:.2f} nats", kl=ppo["kl_exact"])]], ""),
+        ("arrow", say("reward = score − β · KL"), ""),
+        ("box", [say("PPO update"), steps + clip], "↻")]
 
 
 def draw_column(ax, x, top, bottom, width, colour, items):
@@ -123,11 +128,12 @@ def draw_column(ax, x, top, bottom, width, colour, items):
         elif kind == "pair":
             for side, lines in enumerate(text):
                 half = (width - 0.08) / 2
-                box(ax, x + side * (half + 0.08), top, half, heights[kind], colour, lines)
+                place = (x + side * (half + 0.08), top, half, heights[kind])
+                box(ax, place, colour, lines)
             ax.text(x + width / 2, top + 0.28, "−", size=8, color="white", ha="center", va="center",
                     bbox={"boxstyle": "circle,pad=0.15", "facecolor": colour, "edgecolor": CARD})
         elif kind == "answers":
-            box(ax, x, top, width, heights[kind], colour, [])
+            box(ax, (x, top, width, heights[kind]), colour, [])
             for i, (answer, rank) in enumerate(text[:4]):
                 height = top + 0.19 + 0.26 * i
                 ax.text(x + 0.14, height, shorten(answer, 27), size=8.2, va="center")
@@ -135,58 +141,54 @@ def draw_column(ax, x, top, bottom, width, colour, items):
                         color="white", bbox={"boxstyle": "circle,pad=0.18", "edgecolor": "none",
                                              "facecolor": colour if rank == 1 else GREY})
         else:
-            box(ax, x, top, width, heights[kind], colour, text, icon)
+            box(ax, (x, top, width, heights[kind]), colour, text, icon)
         top += length if kind == "arrow" else heights[kind]
 
 
 def plot_pipeline(summary, lang="en"):
     """The three steps of RLHF as InstructGPT draws them, with this run's own numbers."""
     from matplotlib.patches import FancyBboxPatch
+    say = load_messages(lang)
     story = summary.get("story") or {}
-    models = (("pretrained", say(lang, "pretrained", "预训练"), BLUE), ("sft", "SFT", GREEN),
-              ("ppo", "PPO", RED))
+    shares = {key: percent(summary[key]["natural_held_out"]) for key, _ in MODELS}
     caption = say(
-        lang, "On questions never used for feedback, natural answers go from "
-        f"{percent(summary['pretrained']['natural_held_out'])} (pretrained) to "
-        f"{percent(summary['sft']['natural_held_out'])} (SFT) and "
-        f"{percent(summary['ppo']['natural_held_out'])} (PPO). Seed {summary['seed']}, all three "
-        f"steps in {summary['seconds']['total']:.0f} s. The people are simulated.",
-        "在从未用于反馈的问题上，自然回答的比例从 "
-        f"{percent(summary['pretrained']['natural_held_out'])}（预训练）到 "
-        f"{percent(summary['sft']['natural_held_out'])}（SFT），再到 "
-        f"{percent(summary['ppo']['natural_held_out'])}（PPO）。"
-        f"随机种子 {summary['seed']}，三步共 {summary['seconds']['total']:.0f} 秒。标注者是模拟的。")
-    headings = say(lang, ("Language model", "Reward model", "Reinforcement learning"),
-                   ("语言模型", "奖励模型", "强化学习"))
+        "On questions never used for feedback, natural answers go from {pretrained} (pretrained) "
+        "to {sft} (SFT) and {ppo} (PPO). Seed {seed}, all three steps in {seconds:.0f} s. The "
+        "people are simulated.",
+        seed=summary["seed"], seconds=summary["seconds"]["total"], **shares)
+    panels = ((say("Language model"), language_model_column(summary, story, say)),
+              (say("Reward model"), reward_model_column(summary, story, say)),
+              (say("Reinforcement learning"), ppo_column(summary, story, say)))
     with style():
-        fig = card(5.56, say(lang, "RLHF in three steps", "RLHF 三步走"), caption)
+        fig = card(5.56, say("RLHF in three steps"), caption)
         fig.set_layout_engine("none")
         ax = fig.add_axes((0, 0, 1, 1))
         ax.set(xlim=(0, WIDTH), ylim=(fig.get_figheight(), 0))
         ax.axis("off")
-        for i, items in enumerate(pipeline_columns(summary, story, lang)):
-            x, colour = 0.16 + 2.93 * i, models[i][2]
+        for i, (heading, items) in enumerate(panels):
+            x, colour = 0.16 + 2.93 * i, MODELS[i][1]
             ax.add_patch(FancyBboxPatch((x + 0.08, 0.6), 2.66, 3.98, boxstyle="round,pad=0.08",
                                         facecolor=colour, alpha=0.09, linewidth=0))
             ax.text(x + 0.27, 0.76, str(i + 1), size=11, color="white", ha="center", va="center",
                     bbox={"boxstyle": "circle,pad=0.25", "facecolor": colour, "edgecolor": "none"})
-            ax.text(x + 0.5, 0.76, headings[i], size=11, color=colour, va="center")
+            ax.text(x + 0.5, 0.76, heading, size=11, color=colour, va="center")
             draw_column(ax, x + 0.11, 1.05, 4.52, 2.42 if i == 2 else 2.6, colour, items)
         # The loop: from the update back to the policy, along the right edge of panel 3.
         ax.plot([x + 2.53, x + 2.67, x + 2.67], [4.24, 4.24, 1.33], color=colour, linewidth=1.3)
         ax.annotate("", (x + 2.52, 1.33), (x + 2.68, 1.33), arrowprops={
             "arrowstyle": "-|>", "color": colour, "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0})
-        draw_outcome(ax, 4.95, summary, story, models, lang)
+        draw_outcome(ax, 4.95, summary, story, say)
     return fig
 
 
-def draw_outcome(ax, y, summary, story, models, lang):
+def draw_outcome(ax, y, summary, story, say):
     """Bars of natural answers per model and, where a story is told, the answer before and after."""
     from matplotlib.patches import Rectangle
-    ax.text(0.2, y, say(lang, "natural answers, held-out questions", "自然回答，留出问题"), size=8.5)
-    ax.text(4.0, y, say(lang, "training", "训练"), size=8, color=GREY, ha="right")
-    ax.text(4.7, y, say(lang, "true", "属实"), size=8, color=GREY, ha="right")
-    for i, (key, name, colour) in enumerate(models):
+    ax.text(0.2, y, say("natural answers, held-out questions"), size=8.5)
+    ax.text(4.0, y, say("training"), size=8, color=GREY, ha="right")
+    ax.text(4.7, y, say("true"), size=8, color=GREY, ha="right")
+    names = (say("pretrained"), "SFT", "PPO")
+    for i, ((key, colour), name) in enumerate(zip(MODELS, names)):
         middle, row = y + 0.25 + 0.3 * i, summary[key]
         ax.text(0.98, middle, name, size=9, ha="right", va="center")
         ax.add_patch(Rectangle((1.05, middle - 0.1), 1.75, 0.2, facecolor=PALE, linewidth=0))
@@ -197,9 +199,8 @@ def draw_outcome(ax, y, summary, story, models, lang):
             ax.text(x, middle, percent(share), size=8.5, color=GREY, ha="right", va="center")
     if story.get("before") and story.get("after"):
         ax.text(5.1, y, shorten(story.get("prompt", "").strip(), 40), size=8.5)
-        for i, (key, name) in enumerate((("before", say(lang, "before", "之前")),
-                                         ("after", say(lang, "after", "之后")))):
+        for i, (key, name) in enumerate((("before", say("before")), ("after", say("after")))):
             top, colour = y + 0.12 + 0.44 * i, (GREY, RED)[i]
             robot(ax, 5.28, top + 0.23, 0.2, colour)
-            box(ax, 5.55, top, 3.2, 0.37, colour, [shorten(story[key], 28)])
+            box(ax, (5.55, top, 3.2, 0.37), colour, [shorten(story[key], 28)])
             ax.text(8.65, top + 0.19, name, size=7.6, color=colour, ha="right", va="center")

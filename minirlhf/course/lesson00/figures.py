@@ -97,7 +97,7 @@ def strip(boxes, arrows):
         ax.axis("off")
         width, places = 2.2, ((0.1, 0.25), (3.4, 0.25), (3.4, 1.95), (6.7, 0.25))
         for (lines, colour, icon), (x, y) in zip(boxes, places):
-            box(ax, x, y, width, 0.75, colour, lines, icon)
+            box(ax, (x, y, width, 0.75), colour, lines, icon)
         across(ax, 2.34, 3.36, 0.62, arrows[0], BLUE)
         arrow(ax, 4.2, 1.0, 0.95, GREEN, arrows[1])
         across(ax, 5.64, 6.66, 0.62, arrows[2], RED)
