@@ -4,12 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minirlhf.data import decode_response, encode_example, encode_prompt
+from minirlhf.data import decode_response, encode_example, encode_prompt, last_response_index
 from minirlhf.gpt import gpt_forward, lm_head_forward
 from minirlhf.layers import token_logprobs_forward
 from minirlhf.sample import sample
 from minirlhf.step2_reward_model import score_rows
-from minirlhf.step3_ppo import last_response_index
 
 
 class Answer(NamedTuple):
@@ -44,8 +43,11 @@ def read_answers(tokenizer, prompts, samples):
     answers = []
     for row, prompt in enumerate(prompts):
         ids = samples.tokens[row, 1:][samples.response_mask[row] > 0]
-        text = decode_response(tokenizer, ids)
-        answers.append(Answer(prompt, text, bool(samples.finished[row]), len(ids)))
+        answer = Answer(
+            prompt=prompt, text=decode_response(tokenizer, ids),
+            finished=bool(samples.finished[row]), n_tokens=len(ids),
+        )
+        answers.append(answer)
     return answers
 
 

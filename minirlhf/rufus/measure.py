@@ -32,11 +32,9 @@ def judge_answers(world, answers):
     different = {(a.prompt, a.text) for a in natural}
     questions = {a.prompt for a in answers}
     return Judgement(
-        len(natural) / len(answers),
-        float(np.mean(scores)),
-        float(np.mean(true)) if true else float("nan"),
-        len(different) / len(questions),
-        len(answers),
+        natural=len(natural) / len(answers), naturalness=float(np.mean(scores)),
+        truthful=float(np.mean(true)) if true else float("nan"),
+        distinct=len(different) / len(questions), samples=len(answers),
     )
 
 

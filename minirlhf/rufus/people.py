@@ -87,10 +87,9 @@ def rank_answers(world, collected, annotators, rng):
     for number, place in enumerate(collected):
         annotator = annotators[number % len(annotators)]
         ranks = annotator.rank(world, place["prompt"], place["responses"], rng)
-        rankings.append(
-            Ranking(
-                place["prompt"], place["responses"], [int(rank) for rank in ranks],
-                place["models"], annotator.name,
-            )
+        ranking = Ranking(
+            prompt=place["prompt"], responses=place["responses"],
+            ranks=[int(rank) for rank in ranks], models=place["models"], annotator=annotator.name,
         )
+        rankings.append(ranking)
     return rankings

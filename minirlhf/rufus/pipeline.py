@@ -2,31 +2,37 @@
 
 Each stage reads files, trains, and writes files into one folder; each has its own random generator
 made from the seed and the stage's number, so a stage can be run again, or resumed, on its own.
-This is the only file of the training path that knows the simulated people (human.py), and it uses
-them for two things only: to rank the answers of step 2, and to measure.  (The corrections of
-data/LANG/sft.jsonl were written by them beforehand.)  What it measures never
-reaches an update.
+The simulated people (people.py) and the gold judge (world.py) do two things here: they rank the
+answers of step 2, and they measure.  (The corrections of data/LANG/sft.jsonl were written by them
+beforehand.)  What they measure never reaches an update.
 
 Departure from InstructGPT: steps 2 and 3 come three times.  After the first round people rank what
 the policy has learned to say, so that a hole in the reward model that it has found gets closed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from minirlhf.checkpoint import Model, save_model
+from minirlhf.checkpoint import Model, load_model, save_model
 from minirlhf.data import (
+    Texts,
     encode_example,
     read_corpus,
+    read_jsonl,
+    read_rankings,
     write_jsonl,
     write_rankings,
 )
-from minirlhf.errors import InputError
+from minirlhf.errors import InputError, at
 from minirlhf.gpt import GPTConfig, init_params, with_scalar_head
 from minirlhf.rufus.answers import collect_answers, encode_prompts, reference_rows
 from minirlhf.rufus.measure import GoldWatch
 from minirlhf.rufus.people import make_annotators, rank_answers
+from minirlhf.sample import sample
 from minirlhf.step1_language_model import (
     LanguageModelSettings,
     bigram_entropy,
@@ -42,9 +48,11 @@ from minirlhf.step2_reward_model import (
     train_reward_model,
 )
 from minirlhf.step3_ppo import (
+    PPOHooks,
     PPOModels,
     PPOSettings,
     make_rollout,
+    score_samples,
     train_ppo,
 )
 from minirlhf.tokenizer import build_tokenizer
@@ -82,6 +90,42 @@ def stage_rng(seed, stage, number=1):
     return np.random.default_rng([seed, STAGES.index(stage), number])
 
 
+def no_progress(title):
+    """-> what wraps the range of steps of a stage: here nothing (tqdm on the command line)."""
+    return iter
+
+
+class Run(NamedTuple):
+    """A run of some stages: where its files are, and what else the stages have in common."""
+
+    out: Path
+    seed: int
+    progress: Callable = no_progress  # progress(title) -> what wraps the range of steps
+    resume: bool = False  # True: a stage whose files are there is taken from them
+    number: int = 1  # which round of steps 2 and 3
+    ending: str = ""  # of the names of the round's files; the last round has none
+
+    def kept(self, name, kind):
+        """-> the Model of a stage that need not be run again, or None."""
+        path = self.out / f"{name}.npz"
+        return load_model(path, kind) if self.resume and path.exists() else None
+
+
+def finish(model, out, name, history):
+    """Write out/NAME.npz and out/NAME.jsonl; the resume file has done its duty -> the model."""
+    write_jsonl(out / f"{name}.jsonl", history)
+    save_model(
+        out / f"{name}.npz", model.kind, model.params, model.config, model.tokenizer, model.extra
+    )
+    (out / f"{name}.resume.npz").unlink(missing_ok=True)
+    return model
+
+
+def read_log(path):
+    """JSONL file -> list of dicts."""
+    return [row for _, row in read_jsonl(path, {})]
+
+
 # ---- step 1 ---------------------------------------------------------------------------------
 
 
@@ -103,134 +147,122 @@ def build_language_model(texts, size, rng):
         n_layer=size.n_layer, n_head=size.n_head, n_embd=size.n_embd,
     )
     params = init_params(config, rng)
-    return Model(LANGUAGE_MODEL, params, config, tokenizer, {"max_new_tokens": limit})
+    return Model(
+        kind=LANGUAGE_MODEL, params=params, config=config, tokenizer=tokenizer,
+        extra={"max_new_tokens": limit},
+    )
 
 
-def encode_documents(model, texts, where):
-    """list of texts -> list of Example, each a whole text without a prompt."""
-    examples = []
-    for number, text in enumerate(texts, start=1):
-        place = f"{where}, document {number}"
-        examples.append(
-            encode_example(model.tokenizer, "", text, model.config.block_size, place)
-        )
-    return examples
-
-
-def corpus_figures(examples, vocab_size):
-    """-> {"unigram": nats, "bigram": nats}: what a loss on this corpus is to be compared with."""
-    return {
-        "unigram": unigram_entropy(examples, vocab_size),
-        "bigram": bigram_entropy(examples, vocab_size),
-    }
-
-
-def run_pretrain(
-    corpus_path, out, seed, settings=PRETRAIN, size=Size(), progress=iter, more_texts=()
-):
-    """Pretrain a model on a corpus -> Model, history.  Writes out/pretrained.npz, .jsonl.
+def run_pretrain(corpus_path, run, settings=PRETRAIN, size=Size(), more_texts=()):
+    """Pretrain a model on a corpus -> Model, history.  Writes pretrained.npz, .jsonl.
 
     more_texts: texts that it will be shown later; they widen its vocabulary and its length.
     """
-    rng = stage_rng(seed, "pretrain")
-    texts = read_corpus(corpus_path)
-    model = build_language_model(texts + list(more_texts), size, rng)
-    examples = encode_documents(model, texts, corpus_path)
+    model = run.kept("pretrained", LANGUAGE_MODEL)
+    if model is not None:
+        return model, read_log(run.out / "pretrained.jsonl")
+    rng = stage_rng(run.seed, "pretrain")
+    documents = read_corpus(corpus_path)
+    model = build_language_model(documents + list(more_texts), size, rng)
+    examples = []
+    for number, document in enumerate(documents, start=1):
+        with at(f"{corpus_path}, document {number}"):
+            examples.append(encode_example(model.tokenizer, "", document, model.config.block_size))
     n_held_out = min(HELD_OUT_TEXTS, len(examples) // 10)
+    texts = Texts(training=examples[n_held_out:], held_out=examples[:n_held_out])
     history = train_language_model(
-        model.params, model.config, examples[n_held_out:], settings, rng,
-        examples[:n_held_out], out / "pretrained.resume.npz", progress,
+        model.params, model.config, texts, settings, rng, run.out / "pretrained.resume.npz",
+        run.progress("pretrain"),
     )
-    entropies = corpus_figures(examples, model.config.vocab_size)
-    model = model._replace(
-        extra=model.extra | {"corpus_entropy": entropies, "documents": len(texts)}
-    )
-    return finish(model, out, "pretrained", history), history
+    entropy = {  # in nats per character: what a loss on this corpus is to be compared with
+        "unigram": unigram_entropy(examples, model.config.vocab_size),
+        "bigram": bigram_entropy(examples, model.config.vocab_size),
+    }
+    extra = model.extra | {"corpus_entropy": entropy, "documents": len(documents)}
+    return finish(model._replace(extra=extra), run.out, "pretrained", history), history
 
 
-def run_sft(model, demonstrations, out, seed, settings=SFT, progress=iter, where="demonstrations"):
+def run_sft(model, demonstrations, run, settings=SFT):
     """Fine-tune a copy of model on (prompt, response) pairs -> Model, history.
 
-    Writes out/sft.npz, out/sft.jsonl.
+    Writes sft.npz, sft.jsonl.
     """
+    tuned = run.kept("sft", LANGUAGE_MODEL)
+    if tuned is not None:
+        return tuned, read_log(run.out / "sft.jsonl")
     examples = []
     for number, (prompt, response) in enumerate(demonstrations, start=1):
-        place = f"{where}, line {number}"
-        example = encode_example(
-            model.tokenizer, prompt, response, model.config.block_size, place
-        )
-        examples.append(example)
-    params = model.params.copy()
+        with at(f"demonstrations, line {number}"):
+            examples.append(
+                encode_example(model.tokenizer, prompt, response, model.config.block_size)
+            )
+    tuned = model._replace(params=model.params.copy())
     history = train_language_model(
-        params, model.config, examples, settings, stage_rng(seed, "sft"),
-        (), out / "sft.resume.npz", progress,
+        tuned.params, tuned.config, Texts(training=examples), settings,
+        stage_rng(run.seed, "sft"), run.out / "sft.resume.npz", run.progress("sft"),
     )
-    return finish(model._replace(params=params), out, "sft", history), history
-
-
-def finish(model, out, name, history):
-    """Write out/NAME.npz and out/NAME.jsonl; the resume file has done its duty."""
-    write_jsonl(out / f"{name}.jsonl", history)
-    save_model(
-        out / f"{name}.npz", model.kind, model.params, model.config, model.tokenizer, model.extra
-    )
-    (out / f"{name}.resume.npz").unlink(missing_ok=True)
-    return model
+    return finish(tuned, run.out, "sft", history), history
 
 
 # ---- step 2 ---------------------------------------------------------------------------------
 
 
-def run_rank(world, models, out, seed, count=RANKINGS, split="train", k=ANSWERS, number=1):
+def run_rank(world, models, run, count=RANKINGS, split="train", k=ANSWERS):
     """Collect and rank answers to the questions of a split -> list of Ranking.
 
-    number: which round.  Writes out/rankings_NUMBER.jsonl; or, for the questions that neither
-    step 2 nor step 3 trains on, out/rankings_held_out.jsonl.
+    models: {name: Model}.  Writes rankings_NUMBER.jsonl, the number of the round; or, for the
+    questions that neither step 2 nor step 3 trains on, rankings_held_out.jsonl.
     """
-    rng = stage_rng(seed, "rank", number if split == "train" else 0)
+    number = run.number if split == "train" else 0
+    path = run.out / (f"rankings_{number}.jsonl" if number else "rankings_held_out.jsonl")
+    if run.resume and path.exists():
+        return read_rankings(path)
+    rng = stage_rng(run.seed, "rank", number)
     questions = world.questions(split)
     prompts = [questions[i % len(questions)] for i in range(count)]
     collected = collect_answers(models, prompts, k, rng)
-    annotators = make_annotators(np.random.default_rng(seed))  # the same people every time
+    annotators = make_annotators(np.random.default_rng(run.seed))  # the same people every time
     if not collected:
         raise InputError(f"no question got two different finished answers from {', '.join(models)}")
     rankings = rank_answers(world, collected, annotators, rng)
-    name = f"rankings_{number}" if split == "train" else "rankings_held_out"
-    write_rankings(out / f"{name}.jsonl", rankings)
+    write_rankings(path, rankings)
     return rankings
 
 
-def run_reward(
-    model, rankings, out, seed, settings=REWARD, progress=iter, where="rankings",
-    number=1, previous=None, name="reward_model",
-):
+def run_reward(model, rankings, run, settings=REWARD, previous=None):
     """Train a reward model on rankings -> Model, history.
 
     It starts from a language model with a new head, or from `previous`, the reward model of the
     last round.  Scores are then normalised on samples of the language model, on the prompts of the
-    rankings.  Writes out/NAME.npz, out/NAME.jsonl.
+    rankings.  Writes reward_model.npz, reward_model.jsonl, with the round's ending.
     """
-    rng = stage_rng(seed, "reward", number)
+    name = f"reward_model{run.ending}"
+    reward_model = run.kept(name, REWARD_MODEL)
+    if reward_model is not None:
+        return reward_model, read_log(run.out / f"{name}.jsonl")
+    rng = stage_rng(run.seed, "reward", run.number)
     if previous is None:
         params = with_scalar_head(model.params, model.config, rng)
     else:
         params = previous.params.copy()
-    encoded = encode_rankings(
-        model.tokenizer, rankings, model.config.block_size, where
-    )
-    if not encoded:
-        raise InputError(f"{where}: all answers are tied, nothing can be learned")
+    with at("rankings"):
+        encoded = encode_rankings(model.tokenizer, rankings, model.config.block_size)
+        if not encoded:
+            raise InputError("all answers are tied, nothing can be learned")
     history = train_reward_model(
-        params, model.config, encoded, settings, rng, out / f"{name}.resume.npz", progress
+        params, model.config, encoded, settings, rng, run.out / f"{name}.resume.npz",
+        run.progress("reward"),
     )
     rows = [ids for ranking in encoded for ids in ranking.rows]
     prompts = sorted({ranking.prompt for ranking in rankings if ranking.prompt})
     if prompts:
         rows = reference_rows(model, prompts, rng)
     gain, bias = normalise_scores(params, score_rows(params, model.config, rows))
-    extra = model.extra | {"gain": gain, "bias": bias}
-    reward_model = Model(REWARD_MODEL, params, model.config, model.tokenizer, extra)
-    return finish(reward_model, out, name, history), history
+    reward_model = Model(
+        kind=REWARD_MODEL, params=params, config=model.config, tokenizer=model.tokenizer,
+        extra=model.extra | {"gain": gain, "bias": bias},
+    )
+    return finish(reward_model, run.out, name, history), history
 
 
 def split_rankings(rankings, seed, share=0.2):
@@ -244,37 +276,41 @@ def split_rankings(rankings, seed, share=0.2):
 # ---- step 3 ---------------------------------------------------------------------------------
 
 
-def run_ppo(
-    model, reward_model, prompts, out, seed, settings=PPO, world=None, progress=iter,
-    number=1, start=None, start_values=None, name="ppo",
-):
+def run_ppo(model, reward_model, prompts, run, settings=PPO, world=None, previous=None):
     """PPO against reward_model -> policy, value model (Models), history.
 
     model is the frozen reference.  The policy starts from it and the value model from the reward
-    model, or from `start` and `start_values`, those of the last round.  world: for the gold
-    figures of the history, evaluation only.
-    Writes out/NAME.npz, out/NAME.value_model.npz and the history, out/NAME.jsonl.
+    model; or from `previous`, (policy, value model) of the last round.  world: for the gold figures
+    of the history, evaluation only.
+    Writes ppo.npz, ppo.value_model.npz and the history, ppo.jsonl, with the round's ending.
     """
     if model.tokenizer.vocab != reward_model.tokenizer.vocab:
         raise InputError("the policy and the reward model have different vocabularies")
-    start, start_values = start or model, start_values or reward_model
+    name = f"ppo{run.ending}"
+    policy = run.kept(name, LANGUAGE_MODEL)
+    value_model = run.kept(f"{name}.value_model", VALUE_MODEL)
+    if policy is not None and value_model is not None:
+        return policy, value_model, read_log(run.out / f"{name}.jsonl")
+    start, start_values = previous or (model, reward_model)
     models = PPOModels(
-        start.params.copy(), model.params, reward_model.params, start_values.params.copy(),
-        model.config, reward_model.config,
+        policy=start.params.copy(), ref_policy=model.params, reward_model=reward_model.params,
+        value_model=start_values.params.copy(), config=model.config,
+        reward_config=reward_model.config,
     )
-    watch = GoldWatch(world, model.tokenizer) if world is not None else None
-    ids = encode_prompts(model, prompts)
-    settings = replace(settings, max_new_tokens=model.extra["max_new_tokens"])
-    rng = stage_rng(seed, "ppo", number)
-    resume_path = out / f"{name}.resume.npz"
-    history = train_ppo(models, ids, settings, rng, watch, resume_path, progress)
+    hooks = PPOHooks(watch=GoldWatch(world, model.tokenizer)) if world is not None else PPOHooks()
+    history = train_ppo(
+        models, encode_prompts(model, prompts),
+        replace(settings, max_new_tokens=model.extra["max_new_tokens"]),
+        stage_rng(run.seed, "ppo", run.number), hooks, run.out / f"{name}.resume.npz",
+        run.progress("ppo"),
+    )
     value_model = reward_model._replace(kind=VALUE_MODEL, params=models.value_model)
     save_model(
-        out / f"{name}.value_model.npz", VALUE_MODEL, value_model.params, value_model.config,
+        run.out / f"{name}.value_model.npz", VALUE_MODEL, value_model.params, value_model.config,
         value_model.tokenizer, value_model.extra,
     )
     policy = model._replace(params=models.policy)
-    return finish(policy, out, name, history), value_model, history
+    return finish(policy, run.out, name, history), value_model, history
 
 
 def answer_in_numbers(policy, reference, reward_model, value_model, prompt, kl_coef, rng):
@@ -284,11 +320,13 @@ def answer_in_numbers(policy, reference, reward_model, value_model, prompt, kl_c
     "advantages" (T,), "score", "kl_coef"}; T counts the response, EOS included.
     """
     models = PPOModels(
-        policy.params, reference.params, reward_model.params, value_model.params,
-        policy.config, reward_model.config,
+        policy=policy.params, ref_policy=reference.params, reward_model=reward_model.params,
+        value_model=value_model.params, config=policy.config, reward_config=reward_model.config,
     )
-    settings = replace(PPO, max_new_tokens=policy.extra["max_new_tokens"])
-    rollout = make_rollout(models, encode_prompts(policy, [prompt]), kl_coef, settings, rng)
+    ids = encode_prompts(policy, [prompt])
+    samples = sample(policy.params, policy.config, ids, policy.extra["max_new_tokens"], rng)
+    scores = score_samples(models, samples, PPO)
+    rollout = make_rollout(models, samples, scores, kl_coef, PPO)
     said = rollout.response_mask[0] > 0  # (T,) bool
     tokens = [policy.tokenizer.decode([i]) for i in rollout.tokens[0, 1:][said]]
     return {

@@ -175,7 +175,8 @@ def fine_tune(model, pairs, seed):
     demonstrations = [(question, better) for question, better, _ in pairs]
     with tempfile.TemporaryDirectory() as folder:
         settings = replace(pipeline.SFT, steps=12)
-        return pipeline.run_sft(model, demonstrations, Path(folder), seed, settings)[0]
+        run = pipeline.Run(out=Path(folder), seed=seed)
+        return pipeline.run_sft(model, demonstrations, run, settings)[0]
 
 # %%
 tuned = fine_tune(rufus, pairs, SEED)
@@ -223,7 +224,8 @@ def learn_to_judge(model, rankings, pairs, seed):
     more = [Ranking(q, [better, worse], [1, 2], ["", ""], "") for q, better, worse in pairs]
     with tempfile.TemporaryDirectory() as folder:
         settings = replace(pipeline.REWARD, epochs=3)
-        return pipeline.run_reward(model, rankings + more, Path(folder), seed, settings)[0]
+        run = pipeline.Run(out=Path(folder), seed=seed)
+        return pipeline.run_reward(model, rankings + more, run, settings)[0]
 
 # %%
 judge = learn_to_judge(tuned, rankings, pairs, SEED)

@@ -501,8 +501,9 @@ for name, kept in (("SFT on all of Rufus's answers", every), ("SFT on the prefer
 RANKED = replace(pipeline.REWARD, epochs=2)
 PRACTICE = replace(pipeline.PPO, iterations=20, ppo_epochs=2, learning_rate=1e-3, clip_range=0.2)
 with tempfile.TemporaryDirectory() as folder:
-    reward_model, _ = pipeline.run_reward(model, rankings, Path(folder), 0, RANKED)
-    policy, _, _ = pipeline.run_ppo(model, reward_model, QUESTIONS, Path(folder), 0, PRACTICE)
+    run = pipeline.Run(out=Path(folder), seed=0)
+    reward_model, _ = pipeline.run_reward(model, rankings, run, RANKED)
+    policy, _, _ = pipeline.run_ppo(model, reward_model, QUESTIONS, run, PRACTICE)
 after_ppo = judge(policy, 0)
 
 # %%

@@ -114,7 +114,8 @@ make_candidates = check(make_candidates)
 # %%
 base, demos = pretrained("en"), read_demonstrations(DATA / "en" / "sft.jsonl")
 with tempfile.TemporaryDirectory() as folder:
-    tuned, _ = pipeline.run_sft(base, demos[: pipeline.DEMONSTRATIONS], Path(folder), seed=0)
+    run = pipeline.Run(out=Path(folder), seed=0)
+    tuned, _ = pipeline.run_sft(base, demos[: pipeline.DEMONSTRATIONS], run)
 VERSIONS = {"pretrained": base, "fine-tuned": tuned}
 
 # %%

@@ -55,7 +55,8 @@ def prepare(lang, seed=0, rankings=600):
     demonstrations = read_demonstrations(DATA / lang / "sft.jsonl")[: pipeline.DEMONSTRATIONS]
     first, world = pretrained(lang), World.load(lang)
     with tempfile.TemporaryDirectory() as folder:
-        sft, _ = pipeline.run_sft(first, demonstrations, Path(folder), seed)
+        run = pipeline.Run(out=Path(folder), seed=seed)
+        sft, _ = pipeline.run_sft(first, demonstrations, run)
     questions, rng = world.questions("train"), np.random.default_rng([seed, 1])
     prompts = (questions * -(-rankings // len(questions)))[:rankings]
     models = {"pretrained": first, "sft": sft}

@@ -53,10 +53,10 @@ def prepare(lang, seed=0):
     """The task of `python -m minirlhf frontier`, in float64 -> Task.  Annotators are simulated."""
     demonstrations = read_demonstrations(DATA / lang / "sft.jsonl")[: pipeline.DEMONSTRATIONS]
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        sft, _ = pipeline.run_sft(pretrained(lang), demonstrations, out, seed)
+        run = pipeline.Run(out=Path(folder), seed=seed)
+        sft, _ = pipeline.run_sft(pretrained(lang), demonstrations, run)
         rankings = read_rankings(DATA / lang / "rankings.jsonl")
-        reward_model, _ = pipeline.run_reward(sft, rankings, out, seed)
+        reward_model, _ = pipeline.run_reward(sft, rankings, run)
     questions = read_prompts(DATA / lang / "prompts.jsonl", "train")[: frontier.QUESTIONS]
     models = step3.PPOModels(sft.params, sft.params, reward_model.params, reward_model.params,
                              sft.config, reward_model.config)
