@@ -10,10 +10,10 @@ import time
 import numpy as np
 import pytest
 
-from minirlhf.data import read_corpus, read_demonstrations, read_jsonl, read_prompts, render
+from minirlhf.data import DATA, read_corpus, read_demonstrations, read_jsonl, read_prompts, render
 from minirlhf.errors import InputError
-from minirlhf.rufus import world as human
-from minirlhf.rufus.world import DATA, Annotator, World, edit_tables, make_annotators
+from minirlhf.rufus.people import Annotator, careless, greeting_lover, length_lover, make_annotators
+from minirlhf.rufus.world import World, edit_tables
 
 LANGS = ("en", "zh")
 WORLDS = {lang: World.load(lang) for lang in LANGS}
@@ -328,7 +328,7 @@ def test_articles_and_no_words_of_the_world_in_python():
     text = " ".join(" ".join(WORLDS["en"].references(p)) for p in WORLDS["en"].questions()) + " "
     assert " an owl" in text and " an egg" in text
     assert " a owl" not in text and " a egg" not in text
-    for path in (DATA.parent / "minirlhf" / "human.py", DATA / "generate.py"):
+    for path in (DATA.parent / "minirlhf/rufus/world.py", DATA / "generate.py"):
         source = path.read_text(encoding="utf-8")
         assert not any("\u4e00" <= char <= "\u9fff" for char in source)
 
@@ -377,7 +377,7 @@ def test_a_noiseless_annotator_ranks_as_the_judge_and_identical_texts_tie():
     calm = Annotator("calm", noise=0.0)
     assert calm.rank(world, "Who are you?", texts, rng).tolist() == [2, 1, 3, 1, 4]
     assert calm.score(world, "Who are you?", texts, rng).tolist() == [6, 7, 3, 7, 1]
-    for annotator in make_annotators(rng) + [human.careless()]:
+    for annotator in make_annotators(rng) + [careless()]:
         for _ in range(20):
             ranks = annotator.rank(world, "Who are you?", texts, rng)
             assert ranks[1] == ranks[3]
@@ -399,7 +399,7 @@ def test_noise_is_what_it_says():
 
 def test_tastes_move_what_is_felt():
     plain = Annotator("plain", noise=0.0)
-    greeting, length = human.greeting_lover(), human.length_lover()
+    greeting, length = greeting_lover(), length_lover()
     assert perceived(greeting, "Hi! robot.").mean() > perceived(plain, "Hi! robot.").mean() + 0.5
     # 10 units instead of 5: natural by half, and 0.6 for the length
     assert perceived(length, "I am a robot. I am a robot.").mean() == pytest.approx(1.1, abs=0.03)
@@ -416,7 +416,7 @@ def perceived(annotator, text):
 
 def test_careless_clicks_at_random_a_fifth_of_the_time():
     world, rng = WORLDS["en"], np.random.default_rng(0)
-    clicker = Annotator("quiet but careless", noise=0.0, careless=human.careless().careless)
+    clicker = Annotator("quiet but careless", noise=0.0, careless=careless().careless)
     texts = ["I am a robot.", "robot"]
     ranks = [clicker.rank(world, "Who are you?", texts, rng).tolist() for _ in range(1000)]
     assert ranks.count([2, 1]) / 1000 == pytest.approx(0.2 / 2, abs=0.03)  # half of them by luck

@@ -12,6 +12,8 @@ import pytest
 pytest.importorskip("matplotlib")
 from minirlhf import plots  # noqa: E402
 from minirlhf.checkpoint import load_model  # noqa: E402
+from minirlhf.rufus.pictures import plot_naturalness  # noqa: E402
+from minirlhf.rufus.pipeline_picture import plot_pipeline  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 LANGS = ("en", "zh")
@@ -110,12 +112,12 @@ def draw_all(lang):
     """Every picture in one language, by file name."""
     entropies = {"unigram": 2.8, "bigram": 1.6}
     return {
-        "pipeline": plots.plot_pipeline(made_up_summary(lang), lang),
-        "pipeline_bare": plots.plot_pipeline(made_up_summary(lang, with_story=False), lang),
+        "pipeline": plot_pipeline(made_up_summary(lang), lang),
+        "pipeline_bare": plot_pipeline(made_up_summary(lang, with_story=False), lang),
         "dashboard_1": plots.plot_dashboard([made_up_history(0)], lang),
         "dashboard_5": plots.plot_dashboard([made_up_history(seed) for seed in range(5)], lang),
-        "naturalness_1": plots.plot_naturalness(made_up_naturalness(1), lang),
-        "naturalness_5": plots.plot_naturalness(made_up_naturalness(5), lang),
+        "naturalness_1": plot_naturalness(made_up_naturalness(1), lang),
+        "naturalness_5": plot_naturalness(made_up_naturalness(5), lang),
         "attention": plots.plot_attention(*made_up_attention(lang), lang),
         "strip": plots.plot_token_strip(made_up_strip(lang), lang),
         "lm_loss": plots.plot_lm_loss(made_up_loss(), entropies, lang),

@@ -28,7 +28,7 @@ from minirlhf.beyond import best_of_n, dpo, optimum
 from minirlhf.beyond import policy_gradient as pg
 from minirlhf.course import check, hint, play, show, solution, where
 from minirlhf.course.lesson09 import exercises, figures, runs
-from minirlhf.rufus.world import DATA
+from minirlhf.data import DATA
 
 # %% [markdown]
 # **Terms**

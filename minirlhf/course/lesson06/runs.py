@@ -39,9 +39,9 @@ def prepare(lang, seed=0):
     rankings = read_rankings(DATA / lang / "rankings.jsonl")
     settings = replace(pipeline.REWARD, epochs=2)
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        sft, _ = pipeline.run_sft(pretrained(lang), demonstrations, out, seed)
-        reward_model, _ = pipeline.run_reward(sft, rankings, out, seed, settings)
+        run = pipeline.Run(out=Path(folder), seed=seed)
+        sft, _ = pipeline.run_sft(pretrained(lang), demonstrations, run)
+        reward_model, _ = pipeline.run_reward(sft, rankings, run, settings)
     return World.load(lang), sft, reward_model
 
 
