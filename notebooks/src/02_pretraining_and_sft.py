@@ -257,8 +257,9 @@ def keep_copies(steps):
 SETTINGS = step1.LanguageModelSettings(
     steps=1000, batch_size=12, learning_rate=0.01, evaluate_every=20
 )
+reading = data.Texts(training=documents, held_out=held_out)
 history = step1.train_language_model(
-    small.params, config, documents, SETTINGS, rng, held_out, progress=keep_copies
+    small.params, config, reading, SETTINGS, rng, progress=keep_copies
 )
 copies[1000] = small
 
@@ -403,9 +404,8 @@ SFT = replace(pipeline.SFT, steps=48, learning_rate=1e-3)  # batches of 8
 def fine_tune(examples, seed):
     """-> a copy of the pretrained model, trained on the answers of the examples."""
     tuned = model._replace(params=model.params.copy())
-    step1.train_language_model(
-        tuned.params, tuned.config, examples, SFT, np.random.default_rng(seed)
-    )
+    texts, rng = data.Texts(training=examples), np.random.default_rng(seed)
+    step1.train_language_model(tuned.params, tuned.config, texts, SFT, rng)
     return tuned
 
 # %%
