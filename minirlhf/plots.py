@@ -28,7 +28,7 @@ CARD, INK, GREY, PALE = "#fcfcfa", "#1a1a1a", "#595959", "#dddddd"
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"     # Okabe-Ito
 PURPLE, SKY = "#CC79A7", "#56B4E9"
 WIDTH, DPI = 9.0, 160                                  # inches: 1440 pixels, shown at about 900
-WIDE = "\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef"       # characters as wide as two Latin ones
+WIDE = r"\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef"      # characters as wide as two Latin ones
 
 
 # ---------------------------------------------------------------- text, fonts, files
