@@ -23,6 +23,7 @@ import pytest
 from minirlhf.checkpoint import load_model
 from minirlhf.data import read_demonstrations, read_preferences, read_rankings
 from minirlhf.errors import InputError
+from minirlhf.messages import load_messages
 from minirlhf.rufus.pipeline import ask, pair_accuracy, score_texts
 from minirlhf.teach.agreement import (
     agreement,
@@ -617,7 +618,7 @@ def test_a_simulated_person_skips_what_is_not_of_his_world():
     ],
 )
 def test_lines_are_read(line, expected):
-    assert read_line(f" {line} ", 4, "en") == expected
+    assert read_line(f" {line} ", 4, load_messages("en")) == expected
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
@@ -627,7 +628,7 @@ def test_lines_are_read(line, expected):
 )
 def test_wrong_lines_get_one_plain_sentence(line, lang):
     with pytest.raises(InputError) as error:
-        read_line(line, 4, lang)
+        read_line(line, 4, load_messages(lang))
     text = str(error.value)
     assert text[-1] in ".。" and "\n" not in text and "\x1b" not in text
 
@@ -636,7 +637,8 @@ def test_what_a_simulated_person_types_is_what_he_means():
     for kind, value in (("rank", [2, 1, 3, 3]), ("best", 2), ("unnatural", []), ("skip", None),
                         ("unnatural", [1, 2]), ("unnatural", [0, 1, 2, 3]),
                         ("correction", "I am.")):
-        assert read_line(as_typed(kind, value, 4), 4, "en") == (kind, value)
+        line = as_typed(kind, value, 4)
+        assert read_line(line, 4, load_messages("en")) == (kind, value)
 
 
 def test_plain_takes_control_characters_away():

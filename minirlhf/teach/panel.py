@@ -1,15 +1,25 @@
-"""The widgets of the notebook's panel: four answers with their buttons, two fields, table and plot.
+"""Teach Rufus in a notebook: buttons, a field for the right answer, a table and a plot.
 
-What the buttons do is in teach_desk.py, what is shown is made by teach_view.py.  A callback is a
+    session = open_session("runs/teach/me.jsonl", lang="en", annotator="Ann")
+    teach_panel(session)
+
+In JupyterLab and Notebook 7 this shows a panel.  Everything in it can be reached with the Tab key;
+Enter in a field does the same as the button beside it.  Where there are no widgets, the same lines
+as on the terminal are typed:
+
+    tell(session, "2 > 1 > 3 = 4")
+
+What the buttons do is in actions.py, what is shown is made by panel_html.py.  A callback is a
 bound method, found in the table `actions`, so a debugger can stop in it and a test can press it.
 Whatever goes wrong in one is written in the panel: Jupyter itself would show nothing.
 """
 
 import asyncio
+import os
+import sys
 
 from minirlhf.errors import InputError
-from minirlhf.teach.actions import Desk
-from minirlhf.teach.agreement import self_consistency
+from minirlhf.teach.actions import Conversation
 from minirlhf.teach.panel_html import (
     answer_html,
     comparisons_html,
@@ -21,10 +31,56 @@ from minirlhf.teach.panel_html import (
     status_html,
     title_html,
 )
-from minirlhf.teach.records import session_rankings, votes_of
-from minirlhf.teach.typed import history_line
+from minirlhf.teach.records import votes_of
+from minirlhf.teach.show import in_kernel
+from minirlhf.teach.terminal import Keyboard, follow, show_round, teach
+from minirlhf.teach.typed import plain
 
 ENTER_SECONDS = 0.3  # how long an Enter waits for the text that was typed before it
+
+
+def teach_panel(session):
+    """Show the panel of a Session -> None.
+
+    A kernel without ipywidgets, or a terminal, gets typed lines instead.  Where nobody can type (a
+    notebook that is built for the web, a test, MINIRLHF_STATIC=1) one line says what to call.
+    """
+    nobody = os.environ.get("MINIRLHF_STATIC") == "1"
+    try:
+        if nobody or not in_kernel():
+            raise ImportError
+        import ipywidgets
+    except ImportError:
+        if nobody or not (in_kernel() or sys.stdin.isatty()):
+            return how_to_go_on(session)
+        try:
+            return teach(session, Keyboard())
+        except NotImplementedError:  # a kernel whose front end asks nobody
+            return how_to_go_on(session)
+    sys.modules["IPython.display"].display(Panel(session, ipywidgets).box)
+
+
+def how_to_go_on(session):
+    """Print how to teach without a panel."""
+    print(Conversation(session).say(
+        'In Jupyter a panel appears here. Without it: tell(session, "2 > 1"), '
+        'tell(session, "?"); or on a terminal: python -m minirlhf teach --session {path}',
+        path=session.path))
+
+
+def tell(session, line):
+    """One typed line (typed.HELP) in place of the panel: prints what came of it.
+
+    An empty line learns and asks the next question.  A line that makes no sense gets a sentence.
+    """
+    conversation = Conversation(session)
+    try:
+        before = conversation.open()
+        follow(conversation, line)
+        if conversation.open() != before or not line.strip():
+            show_round(conversation)
+    except InputError as error:  # Rufus has no answer
+        print(plain(str(error)))
 
 
 class Panel:
@@ -32,36 +88,35 @@ class Panel:
 
     def __init__(self, session, ipywidgets):
         """ipywidgets: the module, which is imported only where a panel is shown."""
-        self.session, self.lang, self.kit = session, session.lang, ipywidgets
-        self.desk = Desk(session)
+        self.session, self.kit = session, ipywidgets
+        self.conversation = Conversation(session)
+        self.say = self.conversation.say
         self.actions = {}  # Button or Text -> (method, its arguments)
         self.entered = None  # a Text in which Enter was pressed, while what was typed is under way
         self.shown = session.round  # the Round that the person sees
         self.drawn, self.png = [], None  # the history of which the plot is, and its PNG
         self.make_widgets()
-        self.do(self.desk.start)
+        self.do(self.greet)
 
     # ---- widgets ----------------------------------------------------------------------------
 
     def make_widgets(self):
         """All widgets, in the order in which the Tab key reaches them."""
-        kit, desk, w = self.kit, self.desk, self.desk.words
+        kit, talk, say = self.kit, self.conversation, self.say
         title = kit.HTML(title_html(
-            self.lang, self.session.annotator, self.session.simulated, self.session.path
-        ))
+            talk.who_teaches(), talk.kept_where(), self.session.simulated))
         self.question, self.answers = kit.HTML(), []  # answers: of (HTML, four Buttons, their box)
         self.answer_box = kit.VBox()
-        self.all_natural = self.button(w("all natural", "都自然"), "110px", desk.natural)
-        self.skip_button = self.button(w("skip", "跳过"), "90px", desk.skip)
-        self.undo_button = self.button(w("undo", "撤销"), "90px", self.undo)
+        self.all_natural = self.button(say("all natural"), "110px", talk.natural)
+        self.skip_button = self.button(say("skip"), "90px", talk.skip)
+        self.undo_button = self.button(say("undo"), "90px", talk.undo, self.progress)
         self.correction, self.correct_button = self.field(
-            w("Say it right:", "正确的回答："), w("keep", "保存"), self.correct)
+            say("Say it right:"), say("keep"), talk.correct)
         self.corrections = kit.HTML()
-        self.own, self.own_button = self.field(
-            w("Ask your own:", "自己提问："), w("ask", "提问"), self.ask)
-        self.learn_button = self.button(w("Rufus, learn!", "Rufus，学吧！"), "150px", self.learn)
+        self.own, self.own_button = self.field(say("Ask your own:"), say("ask"), talk.ask)
+        self.learn_button = self.button(say("Rufus, learn!"), "150px", self.learn)
         self.learn_button.button_style = "primary"
-        self.next_button = self.button(w("next question", "下一题"), "150px", desk.go_on)
+        self.next_button = self.button(say("next question"), "150px", talk.go_on)
         self.bar = kit.IntProgress(layout=kit.Layout(display="none", width="300px"))
         self.status, self.table, self.history = kit.HTML(), kit.HTML(), kit.HTML()
         self.status.add_class("rufus-said")
@@ -100,23 +155,22 @@ class Panel:
         )
         text.on_msg(self.key_in_field)
         text.observe(self.field_changed, "value")
-        self.actions[text] = (method, (text,))
-        return text, self.button(word, "90px", method, text)
+        self.actions[text] = (self.take, (method, text))
+        return text, self.button(word, "90px", self.take, method, text)
 
     def add_answer(self):
         """The widgets of one more answer."""
         i, n = len(self.answers), len(self.answers) + 1
         text = self.kit.HTML(layout=self.kit.Layout(flex="1 1 300px", min_width="200px"))
-        desk, w = self.desk, self.desk.words
+        talk, say = self.conversation, self.say
         buttons = [
-            self.button("", "70px", desk.rank, i, tooltip=w(
-                f"answer {n} takes this place", f"第 {n} 句得到这个名次")),
-            self.button("", "80px", desk.tie, i, tooltip=w(
-                f"answer {n} is as good as the one ranked before", f"第 {n} 句与刚才那句一样好")),
-            self.button("", "80px", desk.best, i, tooltip=w(
-                f"answer {n} is the best", f"第 {n} 句最好")),
-            self.button("", "115px", desk.unnatural, i, tooltip=w(
-                f"answer {n} sounds unnatural", f"第 {n} 句不自然")),
+            self.button("", "70px", talk.rank, i, tooltip=say(
+                "answer {n} takes this place", n=n)),
+            self.button("", "80px", talk.tie, i, tooltip=say(
+                "answer {n} is as good as the one ranked before", n=n)),
+            self.button("", "80px", talk.best, i, tooltip=say("answer {n} is the best", n=n)),
+            self.button("", "115px", talk.unnatural, i, tooltip=say(
+                "answer {n} sounds unnatural", n=n)),
         ]
         row = self.in_line(text, *buttons)
         row.add_class("rufus-row")
@@ -159,6 +213,7 @@ class Panel:
             try:
                 self.look_again()
                 said = method(*arguments)
+                self.conversation.open()
             finally:
                 self.bar.layout.display = "none"
                 self.show()
@@ -166,8 +221,7 @@ class Panel:
         except InputError as error:
             said = str(error)
         except KeyboardInterrupt:
-            said = self.desk.words("Interrupted. Every label is kept; press a button to go on.",
-                                   "已中断。所有标注都已保存；按按钮继续。")
+            said = self.say("Interrupted. Every label is kept; press a button to go on.")
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
         self.status.value = status_html(said, wrong)
@@ -175,35 +229,30 @@ class Panel:
     def look_again(self):
         """Raises InputError if another cell has asked a question that the person has not seen."""
         if self.session.round != self.shown:
-            self.desk.tiers = []
-            raise InputError(self.desk.words("Another question was asked meanwhile. Here it is.",
-                                             "别处问了另一个问题，就是这个。"))
+            self.conversation.tiers = []
+            raise InputError(self.say("Another question was asked meanwhile. Here it is."))
 
     # ---- actions that need a widget ---------------------------------------------------------
 
-    def correct(self, text):
-        """Keep what stands in the field."""
-        said = self.desk.correct(text.value)
+    def greet(self):
+        """What can be done here, or what was done before."""
+        if self.session.version:
+            return self.conversation.going_on()
+        return self.say("Rank the answers from best to worst, mark what sounds unnatural, or write "
+                        "the right answer. Then let Rufus learn.")
+
+    def take(self, method, text):
+        """An action with what stands in a Text, which is empty then."""
+        said = method(text.value)
         text.value = ""
         return said
-
-    def ask(self, text):
-        """Ask what stands in the field."""
-        said = self.desk.ask(text.value)
-        text.value = ""
-        return said
-
-    def undo(self):
-        """Take the last press or label back."""
-        return self.desk.undo(self.progress)
 
     def learn(self):
         """Rufus learns, and the bar shows how far he is."""
-        learning = self.desk.words("Rufus is learning ...", "Rufus 正在学习……")
-        self.status.value = status_html(learning, False)
+        self.status.value = status_html(self.conversation.start_learning(), False)
         self.set_busy(True)
         try:
-            return self.desk.learn(self.progress)
+            return self.conversation.learn(self.progress)
         finally:
             self.set_busy(False)
 
@@ -228,54 +277,37 @@ class Panel:
 
     def show(self):
         """Write everything that depends on the session into the widgets."""
-        session, asked = self.session, self.session.round
+        session, talk, asked = self.session, self.conversation, self.session.round
         self.shown = asked
-        count = sum(number <= asked.number for number in session.rounds) if asked else 0
-        self.question.value = question_html(self.lang, count, asked) if asked else ""
-        self.show_answers(asked)
-        self.corrections.value = corrections_html(self.lang, votes_of(session.labels)[3])
-        comparisons = self.desk.learned.comparisons if self.desk.learned else []
-        self.table.value = comparisons_html(self.lang, comparisons)
-        self.show_history()
+        self.question.value = question_html(talk.asked(), asked.prompt) if asked else ""
+        self.show_answers(asked.responses if asked else [])
+        self.corrections.value = corrections_html(self.say, votes_of(session.labels)[3])
+        comparisons = talk.learned.comparisons if talk.learned else []
+        self.table.value = comparisons_html(self.say, comparisons)
+        if session.history != self.drawn:
+            self.drawn = session.history
+            self.png = history_png(self.say, self.drawn, session.simulated)
+        self.history.value = history_html(talk.history(session.history[-1:]), self.png)
 
-    def show_answers(self, asked):
-        """The answers of a Round (None: none), and on their buttons what was said about them."""
-        texts, w = asked.responses if asked else [], self.desk.words
-        k = len(texts)
+    def show_answers(self, texts):
+        """The answers of the open round, and on their buttons what was said about them."""
+        say, k, tiers = self.say, len(texts), self.conversation.tiers
         while len(self.answers) < k:
             self.add_answer()
         ranks, natural, best, _ = votes_of(self.session.labels)
-        if self.desk.tiers:
-            ranks = [0] * k
-            for place, tier in enumerate(self.desk.tiers, start=1):
-                for i in tier:
-                    ranks[i] = place
+        if tiers:
+            places = {i: place for place, tier in enumerate(tiers, start=1) for i in tier}
+            ranks = [places.get(i, 0) for i in range(k)]
         for i, (text, buttons, _) in enumerate(self.answers[:k]):
             text.value = answer_html(i + 1, texts[i])
             place = ranks[i] if ranks else 0
-            free = place_name(self.lang, len(self.desk.tiers) + 1)
-            mark(buttons[0], place_name(self.lang, place) if place else free, place)
-            mark(buttons[1], w("= tie", "= 并列"), False)
-            mark(buttons[2], w("best", "最好"), best and best[i] == 1)
-            mark(buttons[3], w("unnatural", "不自然"), natural and not natural[i], "danger")
+            mark(buttons[0], place_name(say, place or len(tiers) + 1), place)
+            mark(buttons[1], say("= tie"), False)
+            mark(buttons[2], say("best"), best and best[i] == 1)
+            mark(buttons[3], say("unnatural"), natural and not natural[i], "danger")
         rows = tuple(row for _, _, row in self.answers[:k])
         if rows != self.answer_box.children:  # drawing them again would take the focus away
             self.answer_box.children = rows
-
-    def show_history(self):
-        """The plot, the last learning in words, and whether the person agrees with himself."""
-        rows, simulated = self.session.history, self.session.simulated
-        lines = [history_line(self.lang, simulated, row) for row in rows[-1:]]
-        share, pairs = self_consistency(session_rankings(self.session.rows))
-        if pairs:
-            who = "The SIMULATED annotator" if simulated else "You"
-            who_zh = "模拟标注者" if simulated else "你"
-            lines.append(self.desk.words(
-                f"{who} judged {pairs} pairs twice, and {100 * share:.0f} % of them alike.",
-                f"{who_zh}有 {pairs} 对判断过两次，其中 {100 * share:.0f} % 前后一致。"))
-        if rows != self.drawn:
-            self.drawn, self.png = rows, history_png(rows, self.lang, simulated)
-        self.history.value = history_html(lines, self.png, lines[0] if lines else "")
 
 
 def mark(button, word, on, style="success"):

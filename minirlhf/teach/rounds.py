@@ -1,6 +1,6 @@
 """The parts of one round: which question, who answers, what was typed, what has changed.
 
-Plain functions on a Setup and a list of States (teach_learn.py); nothing is kept here.
+Plain functions on a Setup and a list of States (learning.py); nothing is kept here.
 """
 
 from typing import NamedTuple
