@@ -85,7 +85,7 @@ def compare(setup, before, after, prompt, taught, seed):
         rng = np.random.default_rng(seed)
         answers = ask(model_of(setup, state.policy), [prompt] * COMPARED, rng)
         texts.append([a.text + ("" if a.finished else " ...") for a in answers])
-    return Comparison(prompt, taught, *texts)
+    return Comparison(prompt=prompt, taught=taught, before=texts[0], after=texts[1])
 
 
 # ---- what a person types --------------------------------------------------------------------
