@@ -35,7 +35,7 @@ from minirlhf.data import (
     read_rankings,
     shuffled_order,
 )
-from minirlhf.errors import InputError
+from minirlhf.errors import InputError, at
 from minirlhf.gpt import Params, with_scalar_head
 from minirlhf.rufus.pipeline import (
     LANGUAGE_MODEL,
@@ -233,7 +233,8 @@ def learn_corrections(params, config, examples, settings, rng):
         loss, grads = language_model_loss(params, config, inputs, targets, mask)
         if loss < settings.sft_loss:
             break
-        clip_gradient(grads, 1.0, f"corrections, step {step}, loss {loss}")
+        with at(f"corrections, step {step}, loss {loss}"):
+            clip_gradient(grads, 1.0)
         adam_step(params, grads, adam, settings.sft_learning_rate)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minirlhf.data import SEPARATOR, encode_example
-from minirlhf.errors import InputError
+from minirlhf.errors import InputError, at
 from minirlhf.rufus.pipeline import ask, encode_prompts
 from minirlhf.teach.learning import model_of
 from minirlhf.teach.records import LABELS, dense, without_undone, wrong_ranks
@@ -130,7 +130,8 @@ def read_correction(base, prompt, text):
     limit = base.extra["max_new_tokens"] - 1  # EOS needs one
     if len(text) > limit:
         raise InputError(f"{len(text)} characters are too many; Rufus can say {limit}")
-    encode_example(base.tokenizer, prompt, text, base.config.block_size, "correction")
+    with at("correction"):
+        encode_example(base.tokenizer, prompt, text, base.config.block_size)
     return text
 
 
