@@ -155,7 +155,8 @@ class Session:
     @property
     def unlearned(self):
         """Is there something to learn: new labels, or a learning that was interrupted?"""
-        return self.news or len(learnings(self.rows)) >= len(self.states)
+        done = learnings(self.rows)
+        return self.news or bool(done) and self.rows[done[-1]]["version"] != self.version
 
     # ---- a round ----------------------------------------------------------------------------
 
