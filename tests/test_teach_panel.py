@@ -554,7 +554,7 @@ def test_a_terminal_reads_typed_lines(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", code], stdin=theirs, stdout=subprocess.PIPE,
                                encoding="utf-8")
     os.write(ours, b"ok\nx\n")
-    assert process.communicate(timeout=120)[0].endswith("3\n")  # session, round, label
+    assert process.communicate(timeout=1200)[0].endswith("3\n")  # session, round, label
     os.close(ours)
     os.close(theirs)
 
