@@ -11,7 +11,8 @@ import pytest
 from helpers.teaching import REPO, TINY, again, give, same_states
 
 from minirlhf.checkpoint import load_model
-from minirlhf.rufus.pipeline import ask, pair_accuracy, score_texts
+from minirlhf.rufus.answers import ask, score_texts
+from minirlhf.step2_reward_model import pair_accuracy
 from minirlhf.teach.learning import TeachSettings
 from minirlhf.teach.records import FIELDS, mend, read_session
 from minirlhf.teach.replay import checksum, compute_states, learnings, load_states, replay

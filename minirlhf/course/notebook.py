@@ -25,8 +25,8 @@ from minirlhf.course.engine import (
 from minirlhf.course.exercise import Choice
 from minirlhf.course.explain import short, show_arguments, where_text
 from minirlhf.course.registry import find, find_function
+from minirlhf.data import DATA
 from minirlhf.gpt import Params
-from minirlhf.rufus.world import DATA
 from minirlhf.teach.show import in_kernel, png_of
 
 SHOWN_WIDTH = 760  # pixels
