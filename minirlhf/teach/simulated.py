@@ -1,7 +1,7 @@
 """SIMULATED people who teach Rufus: for tests, demonstrations and the curves of benchmarks/.
 
-The loop of teach.py does not know them.  They see what a person sees, the question and the answers
-in the order shown, and give what a person can give.  a1 .. a5 are the annotators of human.py, who
+The loop of session.py does not know them.  They see what a person sees, the question and the answers
+in the order shown, and give what a person can give.  a1 .. a5 are the annotators of rufus/people.py, who
 like natural answers; three others have another taste, and say which answers they call unnatural by
 that taste:
 
@@ -46,7 +46,8 @@ def make_person(name, lang, seed=0):
     check_name(name)
     annotators = {annotator.name: annotator for annotator in make_annotators(
         np.random.default_rng(seed))}
-    return Person(name, World.load(lang), annotators.get(name, Annotator(name)), seed)
+    annotator = annotators.get(name, Annotator(name))
+    return Person(name=name, world=World.load(lang), annotator=annotator, seed=seed)
 
 
 def knows(person, prompt):
