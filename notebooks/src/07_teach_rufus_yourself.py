@@ -29,12 +29,11 @@ from minirlhf.course.lesson07 import figures, runs
 from minirlhf.data import DATA
 from minirlhf.rufus.people import Annotator
 from minirlhf.rufus.world import World
-from minirlhf.teach import agreement as teach_together
-from minirlhf.teach import records as teach_session
-from minirlhf.teach import session as teach
+from minirlhf.teach import agreement, records
 from minirlhf.teach.panel import teach_panel, tell
 from minirlhf.teach.records import LABELS, as_round, labels_of, session_rankings, votes_of
 from minirlhf.teach.replay import compute_states
+from minirlhf.teach.session import open_session
 from minirlhf.teach.simulated import TASTES, make_person, pleases
 
 # %% [markdown]
@@ -96,7 +95,7 @@ print("   better:  ", corrections[0])
 # 3. Which rule do you follow that nobody gave you?
 
 # %%
-session = teach.open_session("runs/teach/exercises.jsonl", lang="en", annotator="me")
+session = open_session("runs/teach/lesson07.jsonl", lang="en", annotator="me")
 teach_panel(session)
 
 # %% [markdown]
@@ -136,13 +135,13 @@ def standing_labels(kinds, of):
 standing_labels = check(standing_labels)
 
 # %%
-undo = teach_session.make_row("undo", len(rows), "a1", True, 12, of=4)  # the first correction
-for name, records in (("recorded", rows), ("with an undo", [*rows, undo])):
-    mine = standing_labels([r["kind"] for r in records], [r["of"] for r in records])
-    package = [r["number"] for r in teach_session.without_undone(records) if r["kind"] in LABELS]
+undo = records.make_row("undo", len(rows), "a1", True, 12, of=4)  # the first correction
+for name, log in (("recorded", rows), ("with an undo", [*rows, undo])):
+    mine = standing_labels([r["kind"] for r in log], [r["of"] for r in log])
+    package = [r["number"] for r in records.without_undone(log) if r["kind"] in LABELS]
     print(f"{name:13} {len(mine)} labels count, the first are {mine[:4]}")
     assert mine == package
-where(teach_session.without_undone)
+where(records.without_undone)
 
 # %% [markdown]
 # ### Replay
@@ -153,16 +152,16 @@ where(teach_session.without_undone)
 
 # %%
 setup = runs.lesson_setup(rows)
-records = runs.learn_every(rows, 2)
-states = compute_states(setup, records)  # the pretrained model, then one for each learning
-again = compute_states(setup, records[:10])  # the first learning, once more
+fewer = runs.learn_every(rows, 2)
+states = compute_states(setup, fewer)  # the pretrained model, then one for each learning
+again = compute_states(setup, fewer[:10])  # the first learning, once more
 print(f"{len(states) - 1} learnings; the first one twice, bit for bit:",
       np.array_equal(again[1].policy.flat, states[1].policy.flat))
 assert np.array_equal(again[1].policy.flat, states[1].policy.flat)
 
 # %%
 world = World.load("en")
-wanted = list(dict.fromkeys(teach_session.session_corrections(rows)))  # (question, sentence)
+wanted = list(dict.fromkeys(records.session_corrections(rows)))  # (question, sentence)
 new = [(q, world.references(q)[0]) for q in world.questions("held_out")]
 table = runs.favourites(setup, states, wanted)  # (S, N)
 elsewhere = runs.favourites(setup, states, new).mean(axis=1)  # (S,)
@@ -265,12 +264,12 @@ print("compared by text: ", round(self_consistency(signs(r1), signs(moved)), 2))
 # Now your own session. A typed correction makes more pairs, so there are more than six.
 
 # %%
-for name, records in (("a1, recorded", rows), ("you", session.rows)):
-    rankings = session_rankings(records)
-    share, pairs = teach_together.self_consistency(rankings)
+for name, log in (("a1, recorded", rows), ("you", session.rows)):
+    rankings = session_rankings(log)
+    share, pairs = agreement.self_consistency(rankings)
     told = f"{pairs} pairs twice, {share:.0%} the same" if pairs else "no pair twice so far"
     print(f"{name:13} {len(rankings):2} rankings, {told}")
-where(teach_together.self_consistency)
+where(agreement.self_consistency)
 
 # %% [markdown]
 # One repeated round says little. Simulated annotators do not get tired, so let them judge all the
@@ -384,7 +383,7 @@ persons = {name: make_person(name, "en", seed) for seed, name in enumerate(names
 pair = [persons["greets"], persons["brief"]]
 sessions = {name: runs.judged_by([persons[name]], rows, setup) for name in names}
 sessions["both"] = runs.judged_by(pair, rows, setup)
-rufus = {name: compute_states(setup, records)[-1] for name, records in sessions.items()}
+rufus = {name: compute_states(setup, log)[-1] for name, log in sessions.items()}
 asked = world.questions("train")
 said = {name: runs.answers_of(setup, state, asked, 10, 1) for name, state in rufus.items()}
 for name in names:
@@ -438,7 +437,7 @@ print(said["both"]["How are you?"])
 
 # %%
 ranked = {name: session_rankings(sessions[name]) for name in names}
-taus = [[teach_together.agreement(ranked[a], ranked[b])[0] for b in names] for a in names]
+taus = [[agreement.agreement(ranked[a], ranked[b])[0] for b in names] for a in names]
 others = {name: runs.answers_of(setup, rufus[name], asked, 10, 2) for name in names}
 same = [[runs.overlap(said[a], others[b]) for b in names] for a in names]
 happy = [[np.mean([pleases(persons[b], q, text) for q in asked for text in said[a][q]])
@@ -465,9 +464,9 @@ show(figures.people_and_rufuses(names, np.array(taus), np.array(same), np.array(
 # rankings of the same answers only: each typed correction would make another set of answers
 ranks_only = [[row for row in sessions[name] if row["kind"] != "correction"]
               for name in ("greets", "brief")]
-merged, _ = teach_together.merge_sessions(ranks_only)
+merged, _ = agreement.merge_sessions(ranks_only)
 print(f"{len(merged)} rankings by {merged[0].annotator}; the first question: {merged[0].prompt}")
-three = [session_rankings(records)[0] for records in ranks_only] + [merged[0]]
+three = [session_rankings(log)[0] for log in ranks_only] + [merged[0]]
 for name, ranking in zip(("greets", "brief", "both"), three):
     order = sorted(zip(ranking.ranks, ranking.responses))
     print(f"   {name:7}" + "  ".join(f"{rank} {text}" for rank, text in order))
