@@ -13,8 +13,6 @@ and judged by the order of the gold judge on questions that no label was about. 
 in what is wrong with their scores (CROWDS).  A set counts once, however it is labelled; it costs
 read + grade, or read + place, seconds per answer, which are assumed, not measured: so the figure
 that matters is by how much longer a ranking may take before scores are better.
-
-The world and the annotators are arguments: this file imports neither.
 """
 
 import time
@@ -27,6 +25,7 @@ from minirlhf.adam import adam_step, clip_gradient, init_adam, learning_rate
 from minirlhf.data import Ranking, encode_example, pad_rows
 from minirlhf.gpt import with_scalar_head
 from minirlhf.rufus.pipeline import ANSWERS, REWARD, collect_answers
+from minirlhf.rufus.world import make_annotators
 from minirlhf.step2_reward_model import (
     batches_of_rankings,
     encode_rankings,
@@ -50,7 +49,7 @@ HELD_OUT_SETS = 240  # sets of answers to the held-out questions, for the accura
 
 
 @dataclass(frozen=True, kw_only=True)
-class SignalSettings:
+class LabelSettings:
     """What is run, and the assumed seconds of an annotator."""
 
     sets: tuple = (12, 25, 50, 100, 200)  # labelled sets of four answers
@@ -70,7 +69,7 @@ def set_seconds(kind, settings):
 # ---- the crowds -----------------------------------------------------------------------------
 
 
-def make_crowd(crowd, make_annotators, rng):
+def make_crowd(crowd, rng):
     """One of CROWDS -> list of SIMULATED annotators, standard deviation of their moods (points)."""
     people = make_annotators(rng)
     if crowd == "strict and generous":
@@ -246,28 +245,24 @@ def gold_accuracy(sft, params, gold):
 # ---- the experiment -------------------------------------------------------------------------
 
 
-def run_crowd(task, crowd, trial, settings, seed):
+def run_crowd(task, part, settings, seed):
     """All kinds of labels at all numbers of sets -> dict with {kind: accuracies}.
 
-    task: the Task of minutes.py.  Every kind trains on the same sets, perceptions, batches' seed
-    and initial head.
+    task: of run.py.  part: .crowd, one of CROWDS, and .trial.  Every kind trains on the same sets,
+    perceptions, batches' seed and initial head.
     """
     started = time.process_time()
-    where = CROWDS.index(crowd)
     models = {"pretrained": task.pretrained, "sft": task.sft}
-    collected = collect_sets(
-        models, task.world.questions("train"), max(settings.sets),
-        np.random.default_rng([seed, 90, trial]),
-    )
-    people, mood = make_crowd(
-        crowd, task.make_annotators, np.random.default_rng([seed, 91, trial])
-    )
-    labelled = label_sets(task.world, collected, people, mood, [seed, 92, trial, where])
-    row = {"experiment": "crowd", "crowd": crowd, "trial": trial, "accuracy": {}}
+    rng = np.random.default_rng([seed, 90, part.trial])
+    collected = collect_sets(models, task.questions["train"], max(settings.sets), rng)
+    people, mood = make_crowd(part.crowd, np.random.default_rng([seed, 91, part.trial]))
+    look = [seed, 92, part.trial, CROWDS.index(part.crowd)]
+    labelled = label_sets(task.world, collected, people, mood, look)
+    row = {"experiment": "crowd", "crowd": part.crowd, "trial": part.trial, "accuracy": {}}
     for kind in KINDS:
         curve = []
         for n in settings.sets:
-            rng = np.random.default_rng([seed, 93, trial])
+            rng = np.random.default_rng([seed, 93, part.trial])
             params = train_on(kind, task.sft, labelled[:n], rng)
             curve.append(round(gold_accuracy(task.sft, params, task.gold), 4))
         row["accuracy"][kind] = curve

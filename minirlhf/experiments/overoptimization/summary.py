@@ -1,10 +1,8 @@
-"""What the rows of over-optimisation say: fitted curves, remedies side by side, a table.
+"""What the rows of over-optimisation say: fitted curves, remedies side by side.
 
-A row is one training, or one best-of-n, with its curves over checkpoints or over n; see
-overoptimization.py, which makes them.  Gains are over the reference, in standard deviations of its
-answers: the learned score has that scale from step 2, and `scale` gives it to naturalness.
-
-The limits of the stopping rules were chosen on another seed (10) than the results'.
+A row is one training, or one best-of-n, with its curves over checkpoints or over n; run.py makes
+them.  Gains are over the reference, in standard deviations of its answers: the learned score has
+that scale from step 2, and `scale` gives it to naturalness.
 """
 
 import math
@@ -12,15 +10,11 @@ import math
 import numpy as np
 
 from minirlhf.experiments.overoptimization.curves import FORMS, fit, peak
-from minirlhf.experiments.overoptimization.ensemble import Stop, stop_above, stop_at_peak
+from minirlhf.experiments.overoptimization.judges import LABELS
+from minirlhf.experiments.overoptimization.stopping import RULES, Stop, stop_by
+from minirlhf.experiments.trials import mean_and_sd, rounded, short
 
-BIASED = "biased"
-SHARE_OF = {"50": 50, "100": 100, "200": 200, "600": 600, BIASED: 600}  # labels: rankings
 ONE, MINIMUM, BEST = "PPO", "PPO, minimum", "best of n"
-KL_BUDGET = 1.5  # nats
-PATIENCE = 2  # checkpoints
-DISAGREES = 1.1  # times the disagreement about the reference's answers
-RULES = ("KL budget", "held-out judge", "disagreement")
 
 
 def group_of(rows, labels, method, price=0.0):
@@ -46,9 +40,9 @@ def gains(row, scale, what):
 # ---- fitted curves --------------------------------------------------------------------------
 
 
-def short(value):
+def known(value):
     """A float of four digits for the file; None where it is not finite."""
-    return float(f"{value:.4g}") if math.isfinite(value) else None
+    return short(value) if math.isfinite(value) else None
 
 
 def fit_group(group, scale, what, form):
@@ -64,17 +58,17 @@ def fit_group(group, scale, what, form):
     top_kl, top = peak(pooled)
     reached = top_kl <= max(kl.max() for kl in kls)
     row = {"form": form, "what": what, "trials": len(group)}
-    row |= {name: short(getattr(pooled, name)) for name in ("alpha", "beta", "r_squared")}
+    row |= {name: known(getattr(pooled, name)) for name in ("alpha", "beta", "r_squared")}
     for name in ("alpha", "beta"):
-        row[f"{name}_sd"] = short(np.std([getattr(f, name) for f in each], ddof=len(each) > 1))
-    row["lowest_r_squared"] = short(min(f.r_squared for f in each))
-    row["other_r_squared"] = short(other.r_squared)
-    row["peak_kl"] = short(top_kl) if reached else None  # None: not within the KLs seen
-    row["peak_gain"] = short(top) if reached else None
+        row[f"{name}_sd"] = known(mean_and_sd([getattr(f, name) for f in each])[1])
+    row["lowest_r_squared"] = known(min(f.r_squared for f in each))
+    row["other_r_squared"] = known(other.r_squared)
+    row["peak_kl"] = known(top_kl) if reached else None  # None: not within the KLs seen
+    row["peak_gain"] = known(top) if reached else None
     return row
 
 
-def fits_of(rows, scale, labels_of=tuple(SHARE_OF)):
+def fits_of(rows, scale, labels_of=tuple(LABELS)):
     """Gao's curve of each method through the score and through gold, for each kind of labels.
 
     PPO: the runs without a KL price, as in the paper.  -> list of dicts.
@@ -104,30 +98,18 @@ def band_of(group, scale, what, points=40):
 # ---- remedies -------------------------------------------------------------------------------
 
 
-def stop_by(rule, curves):
-    """curves of a run without a KL price -> Stop.  rule: one of RULES; none of them sees gold."""
-    if rule == "KL budget":
-        return stop_above(curves["kl"], KL_BUDGET)
-    if rule == "held-out judge":
-        return stop_at_peak(curves["held_out"], PATIENCE)
-    if rule == "disagreement":
-        return stop_above(curves["disagreement"], DISAGREES * curves["disagreement"][0])
-    raise ValueError(f"rule {rule!r} is not one of {', '.join(RULES)}")
-
-
 def kept_figures(group, stops):
     """The policy that is kept in each trial -> means and standard deviations over the trials."""
     figures = {"trials": len(group)}
     for name in ("naturalness", "natural", "kl", "score", "iteration"):
         values = [row["curves"][name][stop.kept] for row, stop in zip(group, stops)]
-        figures[name] = short(np.mean(values))
-        figures[f"{name}_sd"] = short(np.std(values, ddof=len(values) > 1))
+        figures[name], figures[f"{name}_sd"] = rounded(mean_and_sd(values))
         if name == "natural":
             figures["natural_each"] = values
     return figures
 
 
-def remedies_of(rows, prices, labels_of=tuple(SHARE_OF)):
+def remedies_of(rows, prices, labels_of=tuple(LABELS)):
     """-> list of dicts: what each remedy keeps, for each kind of labels.
 
     "none": PPO without a KL price, to the end.  "best seen": its checkpoint with the highest
@@ -152,7 +134,7 @@ def remedies_of(rows, prices, labels_of=tuple(SHARE_OF)):
     return found
 
 
-def beside_the_free_path(rows, prices, labels_of=tuple(SHARE_OF)):
+def beside_the_free_path(rows, prices, labels_of=tuple(LABELS)):
     """Does a KL price buy more gold than stopping early at the same KL?  Gao et al.: it does not.
 
     For each price: naturalness at the end, minus that of the run without a price where it passes
@@ -165,15 +147,9 @@ def beside_the_free_path(rows, prices, labels_of=tuple(SHARE_OF)):
                 continue
             pairs = zip(group_of(rows, labels, ONE, price), group_of(rows, labels, ONE))
             values = [ahead(row["curves"], free["curves"]) for row, free in pairs]
-            found.append(
-                {
-                    "labels": labels,
-                    "price": price,
-                    "ahead": short(np.mean(values)),
-                    "ahead_sd": short(np.std(values, ddof=len(values) > 1)),
-                    "ahead_each": [short(value) for value in values],
-                }
-            )
+            mean, deviation = mean_and_sd(values)
+            figures = {"ahead": mean, "ahead_sd": deviation, "ahead_each": values}
+            found.append({"labels": labels, "price": price} | rounded(figures))
     return found
 
 
@@ -185,49 +161,3 @@ def ahead(curves, free):
     kl, gold = np.mean(curves["kl"][-3:]), np.mean(curves["naturalness"][-3:])
     path = np.maximum.accumulate(free["kl"])  # (C,) the first time that it passes a KL
     return float(gold - np.interp(math.sqrt(kl), np.sqrt(path.clip(0)), free["naturalness"]))
-
-
-# ---- in words -------------------------------------------------------------------------------
-
-
-def table(results):
-    """Results of run_overoptimization -> lines of two tables in Markdown: fits, remedies."""
-    lines = [
-        "| labels | method | alpha | beta | R^2 (the other curve) | highest gold at KL |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in results["fits"]:
-        if row["what"] == "naturalness":
-            top = "–" if row["peak_kl"] is None else f"{row['peak_kl']:.2f}"
-            lines.append(
-                f"| {row['labels']} | {row['method']} | {row['alpha']:.2f} ± "
-                f"{row['alpha_sd']:.2f} | {row['beta']:.2f} ± {row['beta_sd']:.2f} | "
-                f"{row['r_squared']:.2f} ({row['other_r_squared']:.2f}) | {top} |"
-            )
-    labels_of = list(dict.fromkeys(row["labels"] for row in results["remedies"]))
-    lines += ["", "| natural answers with | " + " | ".join(labels_of) + " |",
-              "|---|" + "---|" * len(labels_of)]
-    cells = {(row["remedy"], row["labels"]): row for row in results["remedies"]}
-    for remedy in dict.fromkeys(row["remedy"] for row in results["remedies"]):
-        line = [remedy]
-        for labels in labels_of:
-            row = cells[remedy, labels]
-            line.append(f"{row['natural']:.0%} ± {100 * row['natural_sd']:.0f}")
-        lines.append("| " + " | ".join(line) + " |")
-    return lines
-
-
-def sentences(results, labels="50"):
-    """What the policy says along the way, first trial, without a KL price -> lines."""
-    lines = []
-    for row in results["rows"]:
-        if row["labels"] != labels or "sentences" not in row:
-            continue
-        steps = row["curves"]["n" if row["method"] == BEST else "iteration"]
-        for step, kl, said in zip(steps, row["curves"]["kl"], row["sentences"]):
-            question, answer, score, gold = said[0]
-            lines.append(
-                f"{row['method']} {step:.0f}: KL {kl:.2f}, score {score:.2f}, "
-                f"naturalness {gold:.2f}: {question} {answer}"
-            )
-    return lines
