@@ -115,32 +115,32 @@ def k2_loss(logprobs, ref_logprobs, weights):
     return 0.5 * float((d**2 * weights).sum()), d * weights
 
 
-def with_k2(logprobs, minibatch, settings):
+def with_k2(logprobs, batch, settings):
     """PPO's clipped loss plus kl_coef * k2 -> loss, dlogprobs (B, T), PolicyStats."""
-    return with_kl(k2_loss, logprobs, minibatch, settings)
+    return with_kl(k2_loss, logprobs, batch, settings)
 
 
-def with_k3(logprobs, minibatch, settings):
+def with_k3(logprobs, batch, settings):
     """PPO's clipped loss plus kl_coef * k3 -> loss, dlogprobs (B, T), PolicyStats."""
-    return with_kl(k3_loss, logprobs, minibatch, settings)
+    return with_kl(k3_loss, logprobs, batch, settings)
 
 
-def with_kl(estimate, logprobs, minibatch, settings):
+def with_kl(estimate, logprobs, batch, settings):
     """PPO's clipped loss plus kl_coef * estimate (k2_loss or k3_loss), a mean over tokens."""
-    loss, dlogprobs, stats = clipped_loss(logprobs, minibatch, settings)
-    weights = minibatch.mask / token_count(minibatch.mask)  # (B, T)
-    kl, dkl = estimate(logprobs, minibatch.ref_logprobs, weights)
+    loss, dlogprobs, stats = clipped_loss(logprobs, batch, settings)
+    weights = batch.mask / token_count(batch.mask)  # (B, T)
+    kl, dkl = estimate(logprobs, batch.ref_logprobs, weights)
     return loss + settings.kl_coef * kl, dlogprobs + settings.kl_coef * dkl, stats
 
 
-def mean_per_answer(logprobs, minibatch, settings):
+def mean_per_answer(logprobs, batch, settings):
     """PPO's clipped loss in which each answer counts the same, however long.  (B, T).
 
     min() lets a positive factor through, so the weights can ride on the advantages.
     """
-    weights = token_weights(minibatch.mask, True, settings.max_new_tokens)  # (B, T)
-    advantages = minibatch.advantages * weights * token_count(minibatch.mask)  # (B, T)
-    return clipped_loss(logprobs, minibatch._replace(advantages=advantages), settings)
+    weights = token_weights(batch.mask, True, settings.max_new_tokens)  # (B, T)
+    advantages = batch.advantages * weights * token_count(batch.mask)  # (B, T)
+    return clipped_loss(logprobs, batch._replace(advantages=advantages), settings)
 
 
 # ---- all of them ----------------------------------------------------------------------------
@@ -152,7 +152,7 @@ class Change(NamedTuple):
     settings: dict | None = None  # {name: value} of PPOSettings
     value_start: object = None  # function of models, rng -> Params
     rollout: object = None  # PPOHooks.change
-    loss: object = clipped_loss  # PPOHooks.loss
+    loss: object = clipped_loss  # PPOHooks.policy_loss
 
 
 HEALTHY = "healthy"
@@ -183,5 +183,5 @@ def train(name, models, prompts, settings, rng, watch=None):
     settings = replace(settings, **(change.settings or {}))
     if change.value_start is not None:
         models = models._replace(value_model=change.value_start(models, rng))
-    hooks = PPOHooks(watch=watch, change=change.rollout, loss=change.loss)
+    hooks = PPOHooks(watch=watch, change=change.rollout, policy_loss=change.loss)
     return train_ppo(models, prompts, settings, rng, hooks)

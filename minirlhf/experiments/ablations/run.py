@@ -17,10 +17,11 @@ import numpy as np
 from minirlhf.data import read_prompts
 from minirlhf.experiments.ablations.changes import ABLATIONS, HEALTHY, train
 from minirlhf.experiments.trials import KEPT, KeptRows, fresh, make_task, mean_and_sd, short
+from minirlhf.ppo_figures import rollout_figures
 from minirlhf.rufus.pipeline import PPO, GoldWatch, data_folder, encode_prompts
 from minirlhf.rufus.world import World
 from minirlhf.sample import sample
-from minirlhf.step3_ppo import make_rollout, rollout_figures, score_samples
+from minirlhf.step3_ppo import PPOModels, make_rollout, score_samples
 
 REGIMES = {"usual": 1, "bold": 4}  # times the demo's learning rate
 SAMPLES = 420  # answers that a trained policy is measured on
@@ -37,9 +38,9 @@ GOLD = ("naturalness", "natural")  # evaluation only
 class Task(NamedTuple):
     """What all runs share."""
 
-    models: object  # PPOModels, the policy still the reference
+    models: PPOModels  # the policy is still the reference
     prompts: list  # of ids, all training questions
-    watch: object  # GoldWatch
+    watch: GoldWatch
 
 
 class Point(NamedTuple):
@@ -84,7 +85,7 @@ def measure(models, task, settings, rng):
     samples = sample(models.policy, models.config, asked, settings.max_new_tokens, rng)
     scores = score_samples(models, samples, settings)
     rollout = make_rollout(models, samples, scores, 0.0, settings)
-    figures = rollout_figures(rollout)
+    figures = rollout_figures(rollout, rollout, 0.0)
     end = {figure: figures[figure] for figure in SPOKEN} | task.watch(rollout)
     end["objective"] = end["score"] - settings.kl_coef * end["kl_exact"]
     return end

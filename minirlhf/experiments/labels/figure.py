@@ -1,4 +1,4 @@
-"""The picture of the labels, drawn from the results of run_signals or their JSON file."""
+"""The picture of the labels, drawn from the results of run_labels or their JSON file."""
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def draw_ways(ax, results, say):
     ax.legend(fontsize=7, frameon=False, loc="lower right")
 
 
-def plot_signals(results, lang="en"):
+def plot_labels(results, lang="en"):
     """Labels against labels in five crowds, and minutes of work -> Figure."""
     say, crowds = load_messages(lang), results["crowds"]
     raw, best = (crowds["strict and generous"][kind][-1][0] for kind in ("raw scores", "rankings"))

@@ -23,6 +23,7 @@ import numpy as np
 
 from minirlhf.adam import adam_step, clip_gradient, init_adam, learning_rate
 from minirlhf.data import Ranking, encode_example, pad_rows
+from minirlhf.errors import at
 from minirlhf.gpt import with_scalar_head
 from minirlhf.rufus.pipeline import ANSWERS, REWARD, collect_answers
 from minirlhf.rufus.world import make_annotators
@@ -100,12 +101,18 @@ def label_sets(world, collected, people, mood, seeds):
     """
     labelled = []
     for number, place in enumerate(collected):
-        person, shown = people[number % len(people)], (place["prompt"], place["responses"])
+        person = people[number % len(people)]
+        prompt, responses = place["prompt"], place["responses"]
         today = np.random.default_rng([*seeds, number, 1]).normal(0, mood) if mood else 0.0
         moody = replace(person, bias=person.bias + today)
-        scores = moody.score(world, *shown, np.random.default_rng([*seeds, number]))
-        ranks = moody.rank(world, *shown, np.random.default_rng([*seeds, number]))
-        labelled.append(LabelledSet(*shown, scores, ranks, person.name))
+        scores = moody.score(world, prompt, responses, np.random.default_rng([*seeds, number]))
+        ranks = moody.rank(world, prompt, responses, np.random.default_rng([*seeds, number]))
+        labelled.append(
+            LabelledSet(
+                prompt=prompt, responses=responses, scores=scores, ranks=ranks,
+                annotator=person.name,
+            )
+        )
     return labelled
 
 
@@ -165,7 +172,8 @@ def train_on_grades(params, config, sets, settings, rng):
     adam, losses = init_adam(params), []
     for step, chosen in enumerate(batches):
         loss, grads = grade_objective(params, config, [sets[i] for i in chosen])
-        clip_gradient(grads, settings.max_grad_norm, f"step {step}, loss {loss}")
+        with at(f"step {step}, loss {loss}"):
+            clip_gradient(grads, settings.max_grad_norm)
         lr = learning_rate(
             step, len(batches), settings.learning_rate, settings.warmup, settings.schedule
         )
@@ -187,7 +195,10 @@ def as_rankings(kind, labelled):
         numbers = [int(rank) for rank in ranks]
         models = ["" for _ in place.responses]
         rankings.append(
-            Ranking(place.prompt, place.responses, numbers, models, place.annotator)
+            Ranking(
+                prompt=place.prompt, responses=place.responses, ranks=numbers, models=models,
+                annotator=place.annotator,
+            )
         )
     return rankings
 
@@ -203,7 +214,7 @@ def train_on(kind, sft, labelled, rng, settings=REWARD):
                 encode_example(sft.tokenizer, place.prompt, text, block).ids
                 for text in place.responses
             ]
-            sets.append(GradedSet(rows, grades))
+            sets.append(GradedSet(rows=rows, grades=grades))
         train_on_grades(params, sft.config, sets, settings, rng)
     else:
         encoded = encode_rankings(sft.tokenizer, as_rankings(kind, labelled), block)
@@ -230,7 +241,10 @@ def gold_rankings(world, collected):
         gold = np.array([world.naturalness(place["prompt"], t) for t in place["responses"]])
         ranks = np.unique(-gold, return_inverse=True)[1].reshape(-1) + 1  # (K,)
         rankings.append(
-            Ranking(place["prompt"], place["responses"], ranks.tolist(), place["models"], "gold")
+            Ranking(
+                prompt=place["prompt"], responses=place["responses"], ranks=ranks.tolist(),
+                models=place["models"], annotator="gold",
+            )
         )
     return rankings
 

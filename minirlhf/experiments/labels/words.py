@@ -5,7 +5,7 @@ from minirlhf.experiments.labels.scores_or_rankings import KINDS
 
 
 def table(results):
-    """Results of run_signals -> the lines of two tables in Markdown."""
+    """Results of run_labels -> the lines of two tables in Markdown."""
     sets = results["settings"]["sets"]
     lines = ["| simulated crowd | labels | " + " | ".join(f"{n} sets" for n in sets)
              + " | sets for one ranked |"]

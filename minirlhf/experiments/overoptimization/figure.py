@@ -42,7 +42,7 @@ def draw_gains(ax, results, labels, method):
             f for f in results["fits"]
             if (f["labels"], f["method"], f["what"]) == (labels, method, what)
         )
-        curve = GaoFit(row["form"], row["alpha"], row["beta"], row["r_squared"])
+        curve = GaoFit(**{name: row[name] for name in GaoFit._fields})
         d = np.linspace(0, ends.max(), 80)  # (80,)
         ax.plot(d, gain_at(curve, d**2), color=INK, linewidth=0.9, linestyle=(0, (1, 1.5)))
         if what == "naturalness":

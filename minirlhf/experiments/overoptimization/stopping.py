@@ -27,8 +27,9 @@ class Stop(NamedTuple):
 def stop_above(signal, limit):
     """signal (C,) at C checkpoints -> Stop: keep the last one before the signal exceeds limit."""
     above = np.flatnonzero(np.asarray(signal) > limit)
-    last = len(signal) - 1
-    return Stop(max(int(above[0]) - 1, 0), int(above[0])) if len(above) else Stop(last, last)
+    if len(above) == 0:
+        return Stop(kept=len(signal) - 1, seen=len(signal) - 1)
+    return Stop(kept=max(int(above[0]) - 1, 0), seen=int(above[0]))
 
 
 def stop_at_peak(signal, patience):
@@ -43,8 +44,8 @@ def stop_at_peak(signal, patience):
         if signal[now] > signal[best]:
             best = now
         elif now - best >= patience:
-            return Stop(best, now)
-    return Stop(best, len(signal) - 1)
+            return Stop(kept=best, seen=now)
+    return Stop(kept=best, seen=len(signal) - 1)
 
 
 def stop_by(rule, curves):

@@ -118,7 +118,7 @@ def remedies_of(rows, prices, labels_of=tuple(LABELS)):
     found = []
     for labels in labels_of:
         plain = group_of(rows, labels, ONE)
-        last = [Stop(-1, -1)] * len(plain)
+        last = [Stop(kept=-1, seen=-1)] * len(plain)
         kept = {"none": kept_figures(plain, last)}
         for price in prices:
             if price > 0:
@@ -129,7 +129,7 @@ def remedies_of(rows, prices, labels_of=tuple(LABELS)):
             kept[rule] = kept_figures(plain, [stop_by(rule, row["curves"]) for row in plain])
         kept["minimum of the ensemble"] = kept_figures(group_of(rows, labels, MINIMUM), last)
         seen = [int(np.argmax(row["curves"]["naturalness"])) for row in plain]
-        kept["best seen"] = kept_figures(plain, [Stop(i, i) for i in seen])
+        kept["best seen"] = kept_figures(plain, [Stop(kept=i, seen=i) for i in seen])
         found += [{"labels": labels, "remedy": name} | row for name, row in kept.items()]
     return found
 
