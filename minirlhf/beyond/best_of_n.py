@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minirlhf.data import Example, draw_prompts, last_response_index
+from minirlhf.data import Example, Texts, draw_prompts, last_response_index
 from minirlhf.sample import sample
 from minirlhf.step1_language_model import LanguageModelSettings, train_language_model
 from minirlhf.step3_ppo import PPOSettings, score_samples
@@ -120,5 +120,6 @@ def train_rejection_sampling(models, prompts, settings, rng, progress=iter):
         models, asked, settings.n, settings.max_new_tokens, settings.missing_eos_score, rng
     )
     return train_language_model(
-        models.policy, models.config, examples, settings.training, rng, progress=progress
+        models.policy, models.config, Texts(training=examples), settings.training, rng,
+        progress=progress,
     )

@@ -21,17 +21,17 @@ from minirlhf.data import (
 )
 from minirlhf.errors import InputError
 from minirlhf.gpt import with_scalar_head
+from minirlhf.rufus.answers import encode_prompts, reference_rows
 from minirlhf.rufus.pipeline import (
     DEMONSTRATIONS,
     LANGUAGE_MODEL,
     PPO,
     REWARD,
-    data_folder,
-    encode_prompts,
-    reference_rows,
+    Run,
     run_reward,
     run_sft,
 )
+from minirlhf.rufus.world import data_folder
 from minirlhf.step2_reward_model import (
     encode_rankings,
     normalise_scores,
@@ -69,7 +69,7 @@ def train_reference(lang, seed, out, pretrained=None):
     if pretrained is None:
         pretrained = load_model(folder / "pretrained.npz", LANGUAGE_MODEL)
     demonstrations = read_demonstrations(folder / "sft.jsonl")[:DEMONSTRATIONS]
-    sft, _ = run_sft(pretrained, demonstrations, out, seed)
+    sft, _ = run_sft(pretrained, demonstrations, Run(out, seed))
     return pretrained, sft
 
 
@@ -77,7 +77,7 @@ def make_task(lang, seed, out, pretrained=None):
     """Steps 1 and 2 on the bundled data -> Task.  Writes out/sft.npz and out/reward_model.npz."""
     folder = data_folder(lang)
     _, sft = train_reference(lang, seed, out, pretrained)
-    reward_model, _ = run_reward(sft, read_rankings(folder / "rankings.jsonl"), out, seed)
+    reward_model, _ = run_reward(sft, read_rankings(folder / "rankings.jsonl"), Run(out, seed))
     questions = read_prompts(folder / "prompts.jsonl", "train")[:QUESTIONS]
     models = PPOModels(
         policy=sft.params, ref_policy=sft.params, reward_model=reward_model.params,

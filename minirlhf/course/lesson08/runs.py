@@ -15,13 +15,22 @@ import numpy as np
 
 from minirlhf.checkpoint import Model
 from minirlhf.course import pretrained
-from minirlhf.data import encode_example, make_batch
+from minirlhf.data import Texts, encode_example, make_batch
 from minirlhf.experiments.overoptimization.ensemble import MinimumScore, judge_scores
 from minirlhf.experiments.trials import HARD, models_of, train_judge, train_reference
 from minirlhf.gpt import Params, gpt_forward, lm_head_forward
 from minirlhf.layers import token_logprobs_forward
-from minirlhf.rufus import pipeline
-from minirlhf.rufus.world import World, make_annotators
+from minirlhf.rufus.answers import (
+    ask,
+    collect_answers,
+    encode_prompts,
+    read_answers,
+    response_logprob,
+)
+from minirlhf.rufus.measure import judge_answers
+from minirlhf.rufus.people import make_annotators, rank_answers
+from minirlhf.rufus.pipeline import ANSWERS, Size, build_language_model
+from minirlhf.rufus.world import World
 from minirlhf.sample import sample
 from minirlhf.step1_language_model import LanguageModelSettings, train_language_model
 from minirlhf.step2_reward_model import score_rows
@@ -50,9 +59,9 @@ def prepare(lang, seed=0, rankings=600):
     questions, rng = world.questions("train"), np.random.default_rng([seed, 1])
     prompts = (questions * -(-rankings // len(questions)))[:rankings]
     models = {"pretrained": first, "sft": sft}
-    collected = pipeline.collect_answers(models, prompts, pipeline.ANSWERS, rng)
+    collected = collect_answers(models, prompts, ANSWERS, rng)
     gold = []
-    for answer in pipeline.ask(sft, questions * 20, rng):
+    for answer in ask(sft, questions * 20, rng):
         gold.append(world.naturalness(answer.prompt, answer.text, answer.finished))
     crowd = make_annotators(np.random.default_rng(seed))
     return Task(world, sft, questions, collected, crowd, float(np.mean(gold)), float(np.std(gold)))
@@ -64,7 +73,7 @@ def learn(task, people, count, start=0, seed=0):
     start: the first of the collected answers that they rank; seed: of the training.
     """
     answers = task.collected[start : start + count]
-    ranked = pipeline.rank_answers(task.world, answers, people, np.random.default_rng([start, 2]))
+    ranked = rank_answers(task.world, answers, people, np.random.default_rng([start, 2]))
     return train_judge(task.sft, ranked, np.random.default_rng([seed, 3]))
 
 
@@ -111,7 +120,7 @@ def push(task, judges, price=0.0, other=None, seed=0, looks=LOOKS):
     models = models_of(task.sft, judges[0])
     settings = replace(HARD, kl_coef=price, iterations=looks[-1],
                        max_new_tokens=task.sft.extra["max_new_tokens"])
-    prompts = pipeline.encode_prompts(task.sft, task.questions)
+    prompts = encode_prompts(task.sft, task.questions)
     rng, look_rng = np.random.default_rng([seed, 4]), np.random.default_rng([seed, 5])
     seen = Looks(task, models, judges, other, settings, look_rng)
     seen.wanted = looks
@@ -149,14 +158,14 @@ class Looks:
 def look(task, models, judges, other, settings, rng):
     """The policy at one moment -> dict of figures, and what it said."""
     asked = task.questions * 3
-    prompts = pipeline.encode_prompts(task.sft, asked)
+    prompts = encode_prompts(task.sft, asked)
     samples = sample(models.policy, models.config, prompts, settings.max_new_tokens, rng)
     scores = judge_scores(models, judges, samples, settings)  # (M, B)
     rollout = make_rollout(models, samples, scores[0], 0.0, settings)
     scores = scores.min(axis=0)  # (B,)
-    answers = pipeline.read_answers(task.sft.tokenizer, asked, samples)
+    answers = read_answers(task.sft.tokenizer, asked, samples)
     gold = [task.world.naturalness(a.prompt, a.text, a.finished) for a in answers]
-    verdict = pipeline.judge_answers(task.world, answers)
+    verdict = judge_answers(task.world, answers)
     kl = max(float(rollout.exact_kl.sum(axis=1).mean()), 0.0)  # not -0.0
     figures = {"kl": kl, "score": float(scores.mean()),
                "gold": (float(np.mean(gold)) - task.mean) / task.deviation,
@@ -204,7 +213,7 @@ def chances(model, world, prompt):
     question, found = world.question(prompt), {}
     for text, word in zip(question.references, question.contents):
         if word not in found:  # the first is the usual sentence
-            found[word] = float(np.exp(pipeline.response_logprob(model, prompt, text)))
+            found[word] = float(np.exp(response_logprob(model, prompt, text)))
     return found
 
 
@@ -251,13 +260,15 @@ def learn_sums(largest, held_out, steps, seed=0):
     seen = [pair for pair in everything if tuple(sorted(pair)) not in kept]
     unseen = [pair for pair in everything if tuple(sorted(pair)) in kept]
     texts = [f"{a}+{b}=\n{a + b}" for a, b in everything]
-    model = pipeline.build_language_model(texts, pipeline.Size(n_layer=1, n_head=2, n_embd=32), rng)
+    model = build_language_model(texts, Size(n_layer=1, n_head=2, n_embd=32), rng)
     params = Params(model.params.shapes, np.float64)
     params.flat[...] = model.params.flat
     examples = [encode_sum(model, a, b, a + b) for a, b in seen]
     settings = LanguageModelSettings(response_only=True, steps=steps, batch_size=32,
                                      learning_rate=3e-3)
-    history = train_language_model(params, model.config, examples, settings, rng)
+    history = train_language_model(
+        params, model.config, Texts(training=examples), settings, rng
+    )
     return Sums(model._replace(params=params), seen, unseen, history)
 
 

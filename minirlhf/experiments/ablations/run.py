@@ -18,8 +18,10 @@ from minirlhf.data import read_prompts
 from minirlhf.experiments.ablations.changes import ABLATIONS, HEALTHY, train
 from minirlhf.experiments.trials import KEPT, KeptRows, fresh, make_task, mean_and_sd, short
 from minirlhf.ppo_figures import rollout_figures
-from minirlhf.rufus.pipeline import PPO, GoldWatch, data_folder, encode_prompts
-from minirlhf.rufus.world import World
+from minirlhf.rufus.answers import encode_prompts
+from minirlhf.rufus.measure import GoldWatch
+from minirlhf.rufus.pipeline import PPO
+from minirlhf.rufus.world import World, data_folder
 from minirlhf.sample import sample
 from minirlhf.step3_ppo import PPOModels, make_rollout, score_samples
 

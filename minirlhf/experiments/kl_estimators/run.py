@@ -39,7 +39,8 @@ from minirlhf.experiments.trials import (
     train_reference,
     without,
 )
-from minirlhf.rufus.pipeline import data_folder, encode_prompts
+from minirlhf.rufus.answers import encode_prompts
+from minirlhf.rufus.world import data_folder
 from minirlhf.step3_ppo import train_ppo
 
 LABELS = 50  # rankings of the reward model: few, so that PPO wanders far

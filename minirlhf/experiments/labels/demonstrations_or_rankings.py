@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from minirlhf.data import encode_example
+from minirlhf.data import Texts, encode_example
 from minirlhf.experiments.labels.scores_or_rankings import (
     collect_sets,
     label_sets,
@@ -22,8 +22,9 @@ from minirlhf.experiments.labels.scores_or_rankings import (
     train_on,
 )
 from minirlhf.experiments.trials import models_of
-from minirlhf.rufus.pipeline import SFT, ask, encode_prompts, reference_rows
-from minirlhf.rufus.world import make_annotators
+from minirlhf.rufus.answers import ask, encode_prompts, reference_rows
+from minirlhf.rufus.people import make_annotators
+from minirlhf.rufus.pipeline import SFT
 from minirlhf.step1_language_model import train_language_model
 from minirlhf.step2_reward_model import normalise_scores, score_rows
 from minirlhf.step3_ppo import train_ppo
@@ -43,7 +44,7 @@ def taught_by_demonstrations(task, minutes, settings, sft_settings, rng):
         examples.append(encode_example(base.tokenizer, prompt, text, base.config.block_size))
     params = base.params.copy()
     small = replace(sft_settings, batch_size=min(sft_settings.batch_size, len(examples)))
-    train_language_model(params, base.config, examples, small, rng)
+    train_language_model(params, base.config, Texts(training=examples), small, rng)
     return base._replace(params=params)
 
 

@@ -35,8 +35,8 @@ from minirlhf.experiments.trials import (
     train_reference,
     without,
 )
-from minirlhf.rufus.pipeline import PPO, data_folder
-from minirlhf.rufus.world import World
+from minirlhf.rufus.pipeline import PPO
+from minirlhf.rufus.world import World, data_folder
 
 MINUTES = (6, 12, 24, 48)  # of work: 12, 24, 48 and 96 demonstrations
 

@@ -12,8 +12,9 @@ import numpy as np
 from minirlhf.experiments.overoptimization.best_of_n_pool import score_pool
 from minirlhf.experiments.trials import train_judge
 from minirlhf.gpt import Params
-from minirlhf.rufus.pipeline import ANSWERS, collect_answers, rank_answers
-from minirlhf.rufus.world import length_lover, make_annotators
+from minirlhf.rufus.answers import collect_answers
+from minirlhf.rufus.people import length_lover, make_annotators, rank_answers
+from minirlhf.rufus.pipeline import ANSWERS
 
 BIASED = "biased"
 LABELS = {"50": 50, "100": 100, "200": 200, "600": 600, BIASED: 600}  # name: rankings

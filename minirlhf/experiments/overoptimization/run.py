@@ -62,7 +62,8 @@ from minirlhf.experiments.trials import (
     train_reference,
     without,
 )
-from minirlhf.rufus.pipeline import encode_prompts, judge_answers, read_answers
+from minirlhf.rufus.answers import encode_prompts, read_answers
+from minirlhf.rufus.measure import judge_answers
 from minirlhf.rufus.world import World
 from minirlhf.sample import sample
 from minirlhf.step3_ppo import PPOHooks, PPOSettings, make_rollout, train_ppo
