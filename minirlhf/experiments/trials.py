@@ -69,7 +69,7 @@ def train_reference(lang, seed, out, pretrained=None):
     if pretrained is None:
         pretrained = load_model(folder / "pretrained.npz", LANGUAGE_MODEL)
     demonstrations = read_demonstrations(folder / "sft.jsonl")[:DEMONSTRATIONS]
-    sft, _ = run_sft(pretrained, demonstrations, Run(out, seed))
+    sft, _ = run_sft(pretrained, demonstrations, Run(out=out, seed=seed))
     return pretrained, sft
 
 
@@ -77,7 +77,7 @@ def make_task(lang, seed, out, pretrained=None):
     """Steps 1 and 2 on the bundled data -> Task.  Writes out/sft.npz and out/reward_model.npz."""
     folder = data_folder(lang)
     _, sft = train_reference(lang, seed, out, pretrained)
-    reward_model, _ = run_reward(sft, read_rankings(folder / "rankings.jsonl"), Run(out, seed))
+    reward_model, _ = run_reward(sft, read_rankings(folder / "rankings.jsonl"), Run(out=out, seed=seed))
     questions = read_prompts(folder / "prompts.jsonl", "train")[:QUESTIONS]
     models = PPOModels(
         policy=sft.params, ref_policy=sft.params, reward_model=reward_model.params,
