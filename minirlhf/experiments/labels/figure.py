@@ -61,12 +61,12 @@ def plot_labels(results, lang="en"):
     say, crowds = load_messages(lang), results["crowds"]
     raw, best = (crowds["strict and generous"][kind][-1][0] for kind in ("raw scores", "rankings"))
     caption = say(
-        "SIMULATED annotators, {trials} trials, bars of one standard deviation. Five panels: % of "
-        "pairs on held-out questions that a reward model orders as the gold judge does. Look for: "
-        "with strict and generous people raw scores reach {raw:.0f} % at {longest} sets, rankings "
-        "{best:.0f} %; where all are alike the lines come close. Last panel: % of natural answers "
-        "to held-out questions for the same assumed minutes; thin, with crosses: of the natural "
-        "answers to training questions, % true.",
+        "SIMULATED annotators, {trials} trials, bars of one standard deviation. Five panels: "
+        "percent of pairs on held-out questions that a reward model orders as the gold judge does. "
+        "Look for: with strict and generous people raw scores reach {raw:.0f} % at {longest} sets, "
+        "rankings {best:.0f} %; where all are alike the lines come close. Last panel: percent of "
+        "natural answers to held-out questions for the same assumed minutes; thin, with crosses: "
+        "of the natural answers to training questions, percent true.",
         trials=results["trials"], longest=max(results["settings"]["sets"]), raw=100 * raw,
         best=100 * best,
     )
