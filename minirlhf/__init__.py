@@ -19,4 +19,4 @@ methods on the same task, and the exact optimum) and __main__.py (the command li
 `python -m minirlhf`).
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
