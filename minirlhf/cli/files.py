@@ -4,7 +4,7 @@ import sys
 
 from minirlhf.checkpoint import load_model
 from minirlhf.data import encode_example, encode_prompt, read_jsonl
-from minirlhf.errors import InputError
+from minirlhf.errors import InputError, at
 from minirlhf.rufus.pipeline import LANGUAGE_MODEL, data_folder
 
 
@@ -20,7 +20,8 @@ def check_prompts(model, prompts, places):
     """Raises InputError, naming the place, for a prompt that the model cannot read."""
     room = model.config.block_size - model.extra["max_new_tokens"] + 1
     for prompt, place in zip(prompts, places):
-        encode_prompt(model.tokenizer, prompt, room, place)
+        with at(place):
+            encode_prompt(model.tokenizer, prompt, room)
 
 
 def check_answers(model, rows, path):
@@ -30,8 +31,8 @@ def check_answers(model, rows, path):
     """
     for number, (prompt, responses) in zip(line_numbers(path), rows):
         for response in responses:
-            place = f"{path}, line {number}"
-            encode_example(model.tokenizer, prompt, response, model.config.block_size, place)
+            with at(f"{path}, line {number}"):
+                encode_example(model.tokenizer, prompt, response, model.config.block_size)
 
 
 def check_rankings(model, rankings, path):
