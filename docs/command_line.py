@@ -1,7 +1,7 @@
 """Write docs/command_line.md from the parser itself, so that the page cannot grow old.
 
-    python docs/command_line.py          write the page
-    python docs/command_line.py check    is it what the parser gives?  (exit status 1: no)
+    python docs/command_line.py            # writes the page
+    python docs/command_line.py --check    # writes nothing; exit status 1: it is out of date
 
 It reads the parser's parts and not the text of --help, which every Python lays out a little
 differently.
@@ -76,7 +76,7 @@ def page():
 
 def main(words):
     """The command line -> exit status."""
-    if words == ["check"]:
+    if words == ["--check"]:
         same = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page()
         print(f"{PAGE.name}: {'as the parser gives it' if same else 'run docs/command_line.py'}")
         return 0 if same else 1
