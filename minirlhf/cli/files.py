@@ -5,7 +5,8 @@ import sys
 from minirlhf.checkpoint import load_model
 from minirlhf.data import encode_example, encode_prompt, read_jsonl
 from minirlhf.errors import InputError, at
-from minirlhf.rufus.pipeline import LANGUAGE_MODEL, data_folder
+from minirlhf.rufus.pipeline import LANGUAGE_MODEL
+from minirlhf.rufus.world import data_folder
 
 
 def load_speaker(path):

@@ -11,7 +11,8 @@ from minirlhf.cli import experiments, steps, talk
 from minirlhf.cli.arguments import build_parser
 from minirlhf.cli.progress import Interrupt, Progress
 from minirlhf.errors import InputError, NotFiniteError
-from minirlhf.rufus.world import World, length_lover, make_annotators
+from minirlhf.rufus.people import length_lover, make_annotators
+from minirlhf.rufus.world import World
 
 
 def run_ablations(args, progress):

@@ -26,17 +26,16 @@ from minirlhf.data import (
 )
 from minirlhf.errors import InputError, at
 from minirlhf.rufus.demo import DEMO_PPO, run_demo
+from minirlhf.rufus.measure import evaluate_model, kl_to_reference, reward_accuracy
 from minirlhf.rufus.pipeline import (
     PPO,
     PRETRAIN,
     REWARD,
     REWARD_MODEL,
     SFT,
+    Run,
     Size,
     build_language_model,
-    evaluate_model,
-    kl_to_reference,
-    reward_accuracy,
     run_ppo,
     run_pretrain,
     run_rank,
@@ -65,7 +64,8 @@ def run_pretrain_verb(args, progress):
     size = Size(n_layer=args.n_layer, n_head=args.n_head, n_embd=args.n_embd)
     settings = changed(PRETRAIN, args.set)
     out = prepare_out(args, "pretrained")
-    model, history = run_pretrain(corpus, out, args.seed, settings, size, progress("pretrain"))
+    run = Run(out=out, seed=args.seed, progress=progress)
+    model, history = run_pretrain(corpus, run, settings, size)
     entropy, last = model.extra["corpus_entropy"], history[-1]
     loss = last["loss"] if last["held_out_loss"] is None else last["held_out_loss"]
     print(
@@ -84,9 +84,8 @@ def run_sft_verb(args, progress):
     check_answers(model, [(prompt, [response]) for prompt, response in demonstrations], path)
     settings = changed(SFT, args.set)
     out = prepare_out(args, "sft")
-    model, history = run_sft(
-        model, demonstrations, out, args.seed, settings, progress("sft"), str(path)
-    )
+    run = Run(out=out, seed=args.seed, progress=progress)
+    model, history = run_sft(model, demonstrations, run, settings)
     figures = model.extra.get("corpus_entropy", {})
     of_corpus = "".join(f", {name} entropy {value:.4f}" for name, value in figures.items())
     print(
@@ -106,8 +105,9 @@ def run_rank_verb(args, progress):
         questions = world.questions()
         check_prompts(models[name], questions, [f"{path} with --lang {args.lang}"] * len(questions))
     make_folder(args.out)
-    rankings = run_rank(world, models, args.out, args.seed, args.count, "train", args.k)
-    held_out = run_rank(world, models, args.out, args.seed, args.held_out, "held_out", args.k)
+    run = Run(out=args.out, seed=args.seed)
+    rankings = run_rank(world, models, run, args.count, "train", args.k)
+    held_out = run_rank(world, models, run, args.held_out, "held_out", args.k)
     (args.out / "rankings_1.jsonl").replace(args.out / "rankings.jsonl")
     write_preferences(args.out / "preferences.jsonl", rankings)
     print(f"{len(rankings)} rankings and {len(held_out)} held-out ones by simulated annotators")
@@ -128,11 +128,10 @@ def run_reward_verb(args, progress):
     out = prepare_out(args, "reward_model", *(["pretrained"] if args.corpus else []))
     if not args.test:
         print("no --test: a fifth of the prompts is held out")
+    run = Run(out=out, seed=args.seed, progress=progress)
     if model is None:
-        model = make_trunk(args, rankings + test, out, progress("pretrain"))
-    reward_model, history = run_reward(
-        model, rankings, out, args.seed, settings, progress("reward"), str(path)
-    )
+        model = make_trunk(args, rankings + test, run)
+    reward_model, history = run_reward(model, rankings, run, settings)
     accuracy = reward_accuracy(reward_model, test)["labels"]
     print(
         f"{len(rankings)} rankings, {len(history)} steps, loss {history[-1]['loss']:.4f}\n"
@@ -160,7 +159,7 @@ def read_labels(args, path, model):
     return rankings, test
 
 
-def make_trunk(args, rankings, out, progress):
+def make_trunk(args, rankings, run):
     """No --model: a language model pretrained on --corpus, or a fresh one.  -> Model.
 
     rankings: whose characters and lengths it must know.
@@ -168,10 +167,11 @@ def make_trunk(args, rankings, out, progress):
     texts = [f"{ranking.prompt}\n{response}" for ranking in rankings
              for response in ranking.responses]
     if not args.corpus:
-        return build_language_model(texts, Size(), stage_rng(args.seed, "pretrain"))
-    if (out / "reward_model.resume.npz").exists() and (out / "pretrained.npz").exists():
-        return load_speaker(out / "pretrained.npz")
-    model, _ = run_pretrain(args.corpus, out, args.seed, PRETRAIN, Size(), progress, texts)
+        return build_language_model(texts, Size(), stage_rng(run.seed, "pretrain"))
+    pretrained = run.out / "pretrained.npz"
+    if pretrained.exists() and (run.out / "reward_model.resume.npz").exists():  # half way
+        return load_speaker(pretrained)
+    model, _ = run_pretrain(args.corpus, run, PRETRAIN, more_texts=texts)
     return model
 
 
@@ -194,9 +194,8 @@ def run_ppo_verb(args, progress):
         prompts = read_prompts(path, "train")
         check_prompts(model, prompts, [str(path)] * len(prompts))
     out = prepare_out(args, "ppo")
-    _, _, history = run_ppo(
-        model, reward_model, prompts, out, args.seed, settings, world, progress("ppo")
-    )
+    run = Run(out=out, seed=args.seed, progress=progress)
+    _, _, history = run_ppo(model, reward_model, prompts, run, settings, world)
     first, last = history[0], history[-1]
     print(
         f"score {first['score']:+.3f} -> {last['score']:+.3f}, exact KL {last['kl_exact']:.3f} "

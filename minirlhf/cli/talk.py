@@ -7,7 +7,7 @@ import numpy as np
 from minirlhf.cli.arguments import at_least
 from minirlhf.cli.files import load_speaker
 from minirlhf.errors import InputError
-from minirlhf.rufus.pipeline import ask
+from minirlhf.rufus.answers import ask
 from minirlhf.teach.rounds import typed
 from minirlhf.teach.terminal import run_teach
 from minirlhf.walk.walks import run_walk
