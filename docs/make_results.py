@@ -102,7 +102,9 @@ def story():
     for name in hack(both[0]["no_kl"]):
         figures[name] = str(sum(hack(run["no_kl"])[name] for run in both))
     lost = [run["summary"]["sft"]["truthful"] - run["summary"]["ppo"]["truthful"] for run in both]
-    figures |= {"runs": str(len(both)), "lost truth": str(sum(loss > 0 for loss in lost)),
+    samples = both[0]["summary"]["ppo"]["samples"] // 2
+    figures |= {"runs": str(len(both)), "samples": f"{samples:,}",
+                "lost truth": str(sum(loss > 0 for loss in lost)),
                 "least lost": f"{100 * min(lost):.2f}", "most lost": f"{100 * max(lost):.0f}"}
     natural = [list(run["summary"]["probability"].values())[1] for run in both]
     figures["natural sentence"] = span([100 * model["ppo"] for model in natural], "{:.0f}")
@@ -369,6 +371,8 @@ def pages():
             text = (TEXTS / (name + ending)).read_text(encoding="utf-8")
             made[REPO / "docs/results" / (name + ending)] = fill(text, figures)
     for ending in (".md", ".zh.md"):
+        index = (TEXTS / f"index{ending}").read_text(encoding="utf-8")
+        made[REPO / f"docs/results/README{ending}"] = index
         readme = REPO / f"README{ending}"
         findings = fill((TEXTS / f"findings{ending}").read_text(encoding="utf-8"), everything)
         made[readme] = with_findings(readme.read_text(encoding="utf-8"), findings)
