@@ -107,8 +107,8 @@ def story():
                 "lost truth": str(sum(loss > 0 for loss in lost)),
                 "least lost": f"{100 * min(lost):.2f}", "most lost": f"{100 * max(lost):.0f}"}
     natural = [list(run["summary"]["probability"].values())[1] for run in both]
-    figures["natural sentence"] = span([100 * model["ppo"] for model in natural], "{:.0f}")
-    figures["weaker"] = str(sum(model["ppo"] < model["sft"] for model in natural))
+    figures["natural sentence"] = span([100 * chance["ppo"] for chance in natural], "{:.0f}")
+    figures["weaker"] = str(sum(chance["ppo"] < chance["sft"] for chance in natural))
     return figures
 
 
@@ -214,8 +214,8 @@ def overoptimization():
                 percent_sd(rows[x]["natural"], rows[x]["natural_sd"]) for x in LABELS)
             shares = [rows[x]["natural"] for x in LABELS]
             figures[f"{lang} span {remedy}"] = span([100 * share for share in shares], "{:.0f}")
-            passed = [rows[x]["iteration"] for x in LABELS]
-            figures[f"{lang} iteration {remedy}"] = f"{sum(passed) / len(passed):.0f}"
+            passed = sum(rows[x]["iteration"] for x in LABELS) / len(LABELS)
+            figures[f"{lang} iteration {remedy}"] = f"{passed:.0f}"
         fits = {(f["method"], f["labels"]): f for f in results["fits"]
                 if f["what"] == "naturalness"}
         for method in ("PPO", "PPO, minimum", "best of n"):
@@ -388,17 +388,14 @@ def with_findings(readme, findings):
 
 def main(arguments):
     """Write the pages, or with --check only name those that would change -> exit code."""
-    changed = [path for path, text in pages().items()
-               if not path.exists() or path.read_text(encoding="utf-8") != text]
-    if arguments == ["--check"]:
-        for path in changed:
-            print(f"{path.relative_to(REPO)}: run python docs/make_results.py")
-        return int(bool(changed))
-    made = pages()
-    for path in changed:
-        path.write_text(made[path], encoding="utf-8", newline="\n")
-        print(path.relative_to(REPO))
-    return 0
+    checked, out_of_date = arguments == ["--check"], False
+    for path, text in pages().items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            out_of_date = True
+            print(path.relative_to(REPO), "is out of date" if checked else "written")
+            if not checked:
+                path.write_text(text, encoding="utf-8", newline="\n")
+    return int(checked and out_of_date)
 
 
 if __name__ == "__main__":
