@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minirlhf.errors import NotFiniteError
+from minirlhf.gpt import Params
 
 
 @dataclass
@@ -26,19 +27,22 @@ class Adam:
         return f"Adam(step {self.step}, {self.m.size} weights)"
 
 
-def init_adam(params):
+def init_adam(params: Params) -> Adam:
     """Params -> Adam, at rest."""
-    return Adam(np.zeros_like(params.flat), np.zeros_like(params.flat))
+    return Adam(m=np.zeros_like(params.flat), v=np.zeros_like(params.flat))
 
 
-def adam_step(params, grads, adam, lr, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.0):
+def adam_step(
+    params: Params, grads: Params, adam: Adam, lr: float,
+    betas=(0.9, 0.99), eps=1e-8, weight_decay=0.0,
+):
     """One AdamW step, in place on params.flat and adam.  lr: learning rate.
 
     eps stands outside the square root, on the bias-corrected value, as in algorithm 1.  (The
     TensorFlow placement of Ziegler et al. 2019 with eps 1e-5 gives slightly smaller steps.)
     """
     beta1, beta2 = betas
-    g = grads.flat  # (P,)
+    flat, g = params.flat, grads.flat  # (P,) each
     adam.step += 1
     adam.m *= beta1
     adam.m += (1 - beta1) * g
@@ -46,33 +50,36 @@ def adam_step(params, grads, adam, lr, betas=(0.9, 0.99), eps=1e-8, weight_decay
     adam.v += (1 - beta2) * g * g
     m_hat = adam.m / (1 - beta1**adam.step)  # both start at 0; this undoes the bias
     v_hat = adam.v / (1 - beta2**adam.step)
-    params.flat *= 1 - lr * weight_decay
-    params.flat -= lr * m_hat / (np.sqrt(v_hat) + eps)
+    flat *= 1 - lr * weight_decay
+    flat -= lr * m_hat / (np.sqrt(v_hat) + eps)
 
 
-def clip_gradient(grads, max_norm, where):
+def clip_gradient(grads: Params, max_norm: float) -> float:
     """Scale grads in place so that their norm is at most max_norm -> the norm before clipping.
 
-    Raises NotFiniteError, with the name of the tensor, if a gradient is NaN or infinite.
-    `where` says in which step we are, for that message.
+    Raises NotFiniteError, with the name of the tensor, if a gradient is NaN or infinite; the
+    training loop (checkpoint.resumable) puts its step before the message.
     """
-    norm = math.sqrt(float(grads.flat @ grads.flat))
+    flat = grads.flat  # (P,)
+    norm = math.sqrt(float(flat @ flat))
     if not math.isfinite(norm):
-        raise NotFiniteError(f"{where}: the gradient of {first_not_finite(grads)} is not finite")
+        raise NotFiniteError(f"the gradient of {first_not_finite(grads)} is not finite")
     if norm > max_norm:
-        grads.flat *= max_norm / norm
+        flat *= max_norm / norm
     return norm
 
 
-def first_not_finite(params):
+def first_not_finite(params: Params) -> str:
     """Params -> the name of the first tensor that holds NaN or infinity."""
     for name in params.shapes:
-        if not np.isfinite(vars(params)[name]).all():
+        if not np.isfinite(params[name]).all():
             return name
     return "the flat vector's square sum (overflow)"
 
 
-def learning_rate(step, steps, peak, warmup, schedule="cosine", floor=0.0):
+def learning_rate(
+    step: int, steps: int, peak: float, warmup: int, schedule="cosine", floor=0.0
+) -> float:
     """Learning rate of a step: linear warm-up over `warmup` steps, then down to floor * peak.
 
     step counts from 0 to steps - 1.  schedule: "cosine", "linear" or "constant".

@@ -16,14 +16,15 @@ Every per-token array is (B, T), and its entry t speaks about the action targets
 """
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from minirlhf.errors import InputError
-from minirlhf.tokenizer import BOS, EOS, PAD
+from minirlhf.errors import InputError, at
+from minirlhf.tokenizer import BOS, EOS, PAD, Tokenizer
 
 # The bundled data: beside the package in a checkout, inside it where it was installed as a wheel.
 INSTALLED = Path(__file__).parent / "bundled_data"
@@ -36,6 +37,13 @@ class Example(NamedTuple):
 
     ids: list  # of int
     prompt_length: int  # ids before the response starts, BOS and separator included; 1 = no prompt
+
+
+class Texts(NamedTuple):
+    """What a language model is trained on, and what it is only measured on."""
+
+    training: list  # of Example
+    held_out: list = ()  # of Example, never trained on
 
 
 class Ranking(NamedTuple):
@@ -51,35 +59,35 @@ class Ranking(NamedTuple):
 # ---- text <-> ids ---------------------------------------------------------------------------
 
 
-def render(prompt, response):
+def render(prompt: str, response: str) -> str:
     """The one way a prompt and a response become a text, in every step."""
     return prompt + SEPARATOR + response if prompt else response
 
 
-def encode_example(tokenizer, prompt, response, block_size, where="text"):
+def encode_example(tokenizer: Tokenizer, prompt: str, response: str, block_size: int) -> Example:
     """prompt, response (str) -> Example.  Raises InputError if it does not fit block_size."""
     opening = prompt + SEPARATOR if prompt else ""
-    ids = [BOS] + tokenizer.encode(opening + response, where) + [EOS]
+    ids = [BOS] + tokenizer.encode(opening + response) + [EOS]
     if len(ids) > block_size:
         raise InputError(
-            f"{where}: {opening + response!r} needs {len(ids)} positions, "
+            f"{opening + response!r} needs {len(ids)} positions, "
             f"more than the model's block_size of {block_size}"
         )
-    return Example(ids, 1 + len(opening))
+    return Example(ids=ids, prompt_length=1 + len(opening))
 
 
-def encode_prompt(tokenizer, prompt, block_size, where="prompt"):
+def encode_prompt(tokenizer: Tokenizer, prompt: str, block_size: int) -> list[int]:
     """prompt (str) -> list of ids, BOS and separator included, ready to be continued."""
-    ids = [BOS] + tokenizer.encode(prompt + SEPARATOR, where)
+    ids = [BOS] + tokenizer.encode(prompt + SEPARATOR)
     if len(ids) >= block_size:
         raise InputError(
-            f"{where}: prompt {prompt!r} fills {len(ids)} of the model's {block_size} positions "
+            f"prompt {prompt!r} fills {len(ids)} of the model's {block_size} positions "
             "and leaves no room for an answer"
         )
     return ids
 
 
-def decode_response(tokenizer, ids):
+def decode_response(tokenizer: Tokenizer, ids) -> str:
     """Response ids, with or without EOS -> str."""
     ids = [int(i) for i in ids]
     return tokenizer.decode(ids[:-1] if ids and ids[-1] == EOS else ids)
@@ -88,7 +96,7 @@ def decode_response(tokenizer, ids):
 # ---- batches --------------------------------------------------------------------------------
 
 
-def pad_rows(rows):
+def pad_rows(rows: list[list[int]]) -> np.ndarray:
     """list of B lists of ids -> tokens (B, T+1) int64, PAD at the end of short rows."""
     tokens = np.full((len(rows), max(map(len, rows))), PAD)  # (B, T+1)
     for row, ids in enumerate(rows):
@@ -96,7 +104,7 @@ def pad_rows(rows):
     return tokens
 
 
-def make_batch(examples, response_only):
+def make_batch(examples: list[Example], response_only: bool):
     """list of B Examples -> inputs (B, T), targets (B, T), mask (B, T) of 0/1 float32.
 
     response_only: the mask covers the response and its EOS; else everything after BOS.
@@ -109,7 +117,24 @@ def make_batch(examples, response_only):
     return tokens[:, :-1], tokens[:, 1:], mask
 
 
-def shuffled_order(n_examples, batch_size, steps, rng):
+def draw_prompts(prompts: list, count: int, rng: np.random.Generator) -> list:
+    """`count` of the prompts in random order, each about equally often."""
+    repeats = math.ceil(count / len(prompts))
+    drawn = np.concatenate([rng.permutation(len(prompts)) for _ in range(repeats)])  # (n,)
+    return [prompts[i] for i in drawn[:count]]
+
+
+def last_response_index(response_mask: np.ndarray) -> np.ndarray:
+    """response_mask (B, T) -> (B,), where each row's last 1 stands.  Raises ValueError if none."""
+    if not response_mask.any(axis=1).all():
+        row = int(response_mask.any(axis=1).argmin())
+        raise ValueError(f"row {row} of response_mask {response_mask.shape} has no response token")
+    return response_mask.shape[1] - 1 - response_mask[:, ::-1].argmax(axis=1)
+
+
+def shuffled_order(
+    n_examples: int, batch_size: int, steps: int, rng: np.random.Generator
+) -> np.ndarray:
     """Which examples make up each batch: (steps, batch_size) indices, pass after pass, shuffled.
 
     Sorting by length would save 10 % of the time in padding, but then a batch holds one kind of
@@ -124,7 +149,7 @@ def shuffled_order(n_examples, batch_size, steps, rng):
 # ---- files ----------------------------------------------------------------------------------
 
 
-def read_text(path):
+def read_text(path: Path) -> str:
     """Path -> str.  Raises InputError if the file is missing, not UTF-8 or empty."""
     path = Path(path)
     try:
@@ -142,7 +167,7 @@ def read_text(path):
     return text
 
 
-def write_text(path, text):
+def write_text(path: Path, text: str):
     """Write a whole file or nothing: into a temporary file in the same folder, then rename."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +180,7 @@ def write_text(path, text):
         temporary.unlink(missing_ok=True)  # it is still there only if something went wrong
 
 
-def read_jsonl(path, fields):
+def read_jsonl(path: Path, fields: dict[str, type]) -> list[tuple[int, dict]]:
     """JSONL file -> list of (line number, dict).  `fields` maps each required name to its type."""
     rows = []
     for number, line in enumerate(read_text(path).split("\n"), start=1):
@@ -181,12 +206,12 @@ def read_jsonl(path, fields):
     return rows
 
 
-def write_jsonl(path, rows):
+def write_jsonl(path: Path, rows: list[dict]):
     """list of dict -> JSONL file."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def read_corpus(path):
+def read_corpus(path: Path) -> list[str]:
     """-> list of texts.  `.jsonl`: field "text".  Else plain text with blank lines between."""
     if Path(path).suffix == ".jsonl":
         return [row["text"] for _, row in read_jsonl(path, {"text": str})]
@@ -194,13 +219,13 @@ def read_corpus(path):
     return [block.strip("\n") for block in blocks if block.strip()]
 
 
-def without_separator(text):
+def without_separator(text: str) -> str:
     """A completion -> the response.  Ours open with the separator and are else left as they are;
     foreign ones lose the whitespace around them."""
     return text.removeprefix(SEPARATOR) if text.startswith(SEPARATOR) else text.strip()
 
 
-def read_demonstrations(path):
+def read_demonstrations(path: Path) -> list[tuple[str, str]]:
     """-> list of (prompt, response).  The separator that opens a completion is taken off."""
     rows = read_jsonl(path, {"prompt": str, "completion": str})
     for number, row in rows:
@@ -209,7 +234,7 @@ def read_demonstrations(path):
     return [(row["prompt"].rstrip(), without_separator(row["completion"])) for _, row in rows]
 
 
-def read_prompts(path, split=None):
+def read_prompts(path: Path, split: str | None = None) -> list[str]:
     """-> list of prompts, in file order; `split` keeps the rows whose field "split" is that."""
     rows = read_jsonl(path, {"prompt": str})
     prompts = [row["prompt"].rstrip() for _, row in rows if split in (None, row.get("split"))]
@@ -218,65 +243,74 @@ def read_prompts(path, split=None):
     return prompts
 
 
-def read_rankings(path):
+def read_rankings(path: Path) -> list[Ranking]:
     """-> list of Ranking.  Checks lengths, that ranks are dense from 1 and answers distinct."""
-    fields = {"prompt": str, "responses": list, "ranks": list}
     rankings = []
-    for number, row in read_jsonl(path, fields):
-        where = f"{path}, line {number}"
-        responses, ranks = row["responses"], row["ranks"]
-        if len(responses) < 2 or len(responses) != len(ranks):
-            raise InputError(f"{where}: {len(responses)} responses and {len(ranks)} ranks")
-        for response in responses:
-            if not isinstance(response, str) or responses.count(response) > 1:
-                raise InputError(f"{where}: response {response!r} is not a text or occurs twice")
-        for rank in ranks:
-            if type(rank) is not int:  # bool would pass isinstance
-                raise InputError(f"{where}: rank {rank!r} is not a whole number")
-        if sorted(set(ranks)) != list(range(1, len(set(ranks)) + 1)):
-            raise InputError(f"{where}: ranks {ranks} should count 1, 2, .. without a gap")
-        models = row.get("models", ["unknown"] * len(responses))
-        names = [name for name in models if isinstance(name, str)] if type(models) is list else []
-        if len(names) != len(responses):
-            raise InputError(f"{where}: models {models!r} should be {len(responses)} names")
-        annotator = optional_text(row, "annotator", "unknown", where)
-        rankings.append(Ranking(row["prompt"].rstrip(), responses, ranks, models, annotator))
+    for number, row in read_jsonl(path, {"prompt": str, "responses": list, "ranks": list}):
+        with at(f"{path}, line {number}"):
+            rankings.append(as_ranking(row))
     return rankings
 
 
-def optional_text(row, name, default, where):
+def as_ranking(row: dict) -> Ranking:
+    """One object of a rankings file -> Ranking.  Raises InputError that says what is wrong."""
+    responses, ranks = row["responses"], row["ranks"]
+    if len(responses) < 2 or len(responses) != len(ranks):
+        raise InputError(f"{len(responses)} responses and {len(ranks)} ranks")
+    for response in responses:
+        if not isinstance(response, str) or responses.count(response) > 1:
+            raise InputError(f"response {response!r} is not a text or occurs twice")
+    for rank in ranks:
+        if type(rank) is not int:  # bool would pass isinstance
+            raise InputError(f"rank {rank!r} is not a whole number")
+    if sorted(set(ranks)) != list(range(1, len(set(ranks)) + 1)):
+        raise InputError(f"ranks {ranks} should count 1, 2, .. without a gap")
+    models = row.get("models", ["unknown"] * len(responses))
+    names = [name for name in models if isinstance(name, str)] if type(models) is list else []
+    if len(names) != len(responses):
+        raise InputError(f"models {models!r} should be {len(responses)} names")
+    annotator = optional_text(row, "annotator", "unknown")
+    return Ranking(
+        prompt=row["prompt"].rstrip(), responses=responses, ranks=ranks, models=models,
+        annotator=annotator,
+    )
+
+
+def optional_text(row: dict, name: str, default: str) -> str:
     """row[name], or `default` if there is none.  Raises InputError if it is not a text."""
     text = row.get(name, default)
     if not isinstance(text, str):
-        raise InputError(f"{where}: field {name!r} should be str, got {text!r}")
+        raise InputError(f"field {name!r} should be str, got {text!r}")
     return text
 
 
-def write_rankings(path, rankings):
+def write_rankings(path: Path, rankings: list[Ranking]):
     """list of Ranking -> JSONL."""
     write_jsonl(path, [ranking._asdict() for ranking in rankings])
 
 
-def read_preferences(path):
+def read_preferences(path: Path) -> list[Ranking]:
     """-> list of Ranking with two responses each: chosen has rank 1, rejected rank 2.
 
     A row without "prompt" is taken as two whole texts (TRL's implicit prompt).
     """
     rankings = []
     for number, row in read_jsonl(path, {"chosen": str, "rejected": str}):
-        where = f"{path}, line {number}"
         chosen, rejected = without_separator(row["chosen"]), without_separator(row["rejected"])
-        prompt = optional_text(row, "prompt", "", where)
-        if chosen == rejected:
-            raise InputError(f"{where}: chosen and rejected are both {chosen!r}")
-        annotator = optional_text(row, "annotator", "unknown", where)
-        rankings.append(
-            Ranking(prompt.rstrip(), [chosen, rejected], [1, 2], ["unknown"] * 2, annotator)
+        with at(f"{path}, line {number}"):
+            prompt = optional_text(row, "prompt", "").rstrip()
+            if chosen == rejected:
+                raise InputError(f"chosen and rejected are both {chosen!r}")
+            annotator = optional_text(row, "annotator", "unknown")
+        pair = Ranking(
+            prompt=prompt, responses=[chosen, rejected], ranks=[1, 2], models=["unknown"] * 2,
+            annotator=annotator,
         )
+        rankings.append(pair)
     return rankings
 
 
-def write_preferences(path, rankings):
+def write_preferences(path: Path, rankings: list[Ranking]):
     """list of Ranking -> JSONL of pairs, in TRL's explicit form.  Ties are dropped."""
     rows = []
     for ranking in rankings:

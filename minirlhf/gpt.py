@@ -18,15 +18,14 @@ from minirlhf.layers import (
     column_sum,
     embedding_backward,
     embedding_forward,
-    fit,
     gelu_backward,
     gelu_forward,
     layernorm_backward,
     layernorm_forward,
     linear_backward,
     linear_forward,
-    one_line,
 )
+from minirlhf.one_line import fit, one_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +51,43 @@ class GPTConfig:
 class Params:
     """Every weight of one model in one flat vector; each name is a view into it, never a copy.
 
-    `params.wte += x` changes the model; `params.wte = x` would leave the flat vector, and raises.
+    `params.wte[...] = x` or `params["wte"][...] = x` changes the model; `params.wte = x` would
+    leave the flat vector, and raises.
     """
 
-    def __init__(self, shapes, dtype=np.float32):
+    # declared for editors, which complete them; param_shapes says which ones a model has
+    flat: np.ndarray  # (P,)
+    shapes: dict[str, tuple]
+    wte: np.ndarray  # (V, C) token embedding
+    wpe: np.ndarray  # (S, C) position embedding
+    ln1_g: np.ndarray  # (L, C) LayerNorm before attention
+    ln1_b: np.ndarray
+    qkv_w: np.ndarray  # (L, C, 3C) queries, keys, values
+    qkv_b: np.ndarray
+    proj_w: np.ndarray  # (L, C, C) attention back to the residual stream
+    proj_b: np.ndarray
+    ln2_g: np.ndarray  # (L, C) LayerNorm before the MLP
+    ln2_b: np.ndarray
+    fc_w: np.ndarray  # (L, C, 4C) MLP, up
+    fc_b: np.ndarray
+    out_w: np.ndarray  # (L, 4C, C) MLP, down to the residual stream
+    out_b: np.ndarray
+    lnf_g: np.ndarray  # (C,) final LayerNorm
+    lnf_b: np.ndarray
+    lm_w: np.ndarray  # (V, C) language-model head of its own, where it is not tied
+    head_w: np.ndarray  # (C,) one number per position: reward model, value function
+    head_b: np.ndarray  # (1,)
+
+    def __init__(self, shapes: dict[str, tuple], dtype=np.float32):
         vars(self).update(shapes=shapes, flat=np.zeros(sum(map(math.prod, shapes.values())), dtype))
         start = 0
         for name, shape in shapes.items():
             end = start + math.prod(shape)
             vars(self)[name] = self.flat[start:end].reshape(shape)
             start = end
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return vars(self)[name]
 
     def __setattr__(self, name, value):
         if value is not vars(self).get(name):
@@ -71,58 +97,65 @@ class Params:
         parts = [f"{name} {shape}" for name, shape in self.shapes.items()]
         return fit(f"Params({self.flat.size} x {self.flat.dtype}: ", parts)
 
-    def copy(self):
+    def copy(self) -> "Params":
         """-> Params with the same values and its own memory."""
         twin = Params(self.shapes, self.flat.dtype)
         twin.flat[...] = self.flat
         return twin
 
 
-def param_shapes(config, scalar_head=False):
-    """GPTConfig -> {name: shape}.  The layer is the leading axis L of every weight of a block."""
+def param_shapes(config: GPTConfig, scalar_head=False) -> dict[str, tuple]:
+    """The weights that a model has, as {name: shape}; Params says what each is for.
+
+    The layer is the leading axis L of every weight of a block.
+    """
     V, S, L, C = config.vocab_size, config.block_size, config.n_layer, config.n_embd
     shapes = {
-        "wte": (V, C),  # token embedding
-        "wpe": (S, C),  # position embedding
-        "ln1_g": (L, C),  # LayerNorm before attention
+        "wte": (V, C),
+        "wpe": (S, C),
+        "ln1_g": (L, C),
         "ln1_b": (L, C),
-        "qkv_w": (L, C, 3 * C),  # queries, keys, values
+        "qkv_w": (L, C, 3 * C),
         "qkv_b": (L, 3 * C),
-        "proj_w": (L, C, C),  # attention back to the residual stream
+        "proj_w": (L, C, C),
         "proj_b": (L, C),
-        "ln2_g": (L, C),  # LayerNorm before the MLP
+        "ln2_g": (L, C),
         "ln2_b": (L, C),
-        "fc_w": (L, C, 4 * C),  # MLP, up
+        "fc_w": (L, C, 4 * C),
         "fc_b": (L, 4 * C),
-        "out_w": (L, 4 * C, C),  # MLP, down to the residual stream
+        "out_w": (L, 4 * C, C),
         "out_b": (L, C),
-        "lnf_g": (C,),  # final LayerNorm
+        "lnf_g": (C,),
         "lnf_b": (C,),
     }
     if not config.tied_head:
-        shapes["lm_w"] = (V, C)  # language-model head of its own
+        shapes["lm_w"] = (V, C)
     if scalar_head:
-        shapes["head_w"] = (C,)  # one number per position: reward model, value function
+        shapes["head_w"] = (C,)
         shapes["head_b"] = (1,)
     return shapes
 
 
-def init_params(config, rng, dtype=np.float32, scalar_head=False):
+def init_params(
+    config: GPTConfig, rng: np.random.Generator, dtype=np.float32, scalar_head=False
+) -> Params:
     """Random weights: normal(0, init_std), gains 1, biases 0; GPT-2's 1/sqrt(2L) on the two
     projections into the residual stream; the scalar head starts at 0."""
     params = Params(param_shapes(config, scalar_head), dtype)
     for name in params.shapes:
-        view = vars(params)[name]
+        view = params[name]
         if name in ("wte", "wpe", "qkv_w", "proj_w", "fc_w", "out_w", "lm_w"):
             view[...] = rng.normal(0, config.init_std, view.shape)
         if name in ("ln1_g", "ln2_g", "lnf_g"):
             view[...] = 1
-    params.proj_w *= (2 * config.n_layer) ** -0.5
-    params.out_w *= (2 * config.n_layer) ** -0.5
+    params.proj_w[...] *= (2 * config.n_layer) ** -0.5
+    params.out_w[...] *= (2 * config.n_layer) ** -0.5
     return params
 
 
-def with_scalar_head(params, config, rng=None):
+def with_scalar_head(
+    params: Params, config: GPTConfig, rng: np.random.Generator | None = None
+) -> Params:
     """A copy of a language model with a new scalar head.
 
     rng None: the head is 0 (a value function starts with no opinion).  Else normal with standard
@@ -131,7 +164,7 @@ def with_scalar_head(params, config, rng=None):
     model = Params(param_shapes(config, scalar_head=True), params.flat.dtype)
     for name in model.shapes:
         if name in params.shapes and name not in ("head_w", "head_b"):
-            vars(model)[name][...] = vars(params)[name]
+            model[name][...] = params[name]
     if rng is not None:
         model.head_w[...] = rng.normal(0, (config.n_embd + 1) ** -0.5, model.head_w.shape)
     return model
@@ -159,7 +192,9 @@ class GPTCache(NamedTuple):
     __repr__ = one_line
 
 
-def gpt_forward(params, config, inputs):
+def gpt_forward(
+    params: Params, config: GPTConfig, inputs: np.ndarray
+) -> tuple[np.ndarray, GPTCache]:
     """inputs (B, T) ids -> hidden (B, T, C), GPTCache.  hidden[:, t] has read inputs[:, :t + 1]."""
     if inputs.shape[1] > config.block_size:
         raise ValueError(f"inputs {inputs.shape} longer than block_size {config.block_size}")
@@ -177,12 +212,18 @@ def gpt_forward(params, config, inputs):
         h, gelu = gelu_forward(h)
         h, out = linear_forward(h, p.out_w[l], p.out_b[l])  # (B, T, C)
         x = x + h
-        blocks.append(BlockCache(ln1, qkv, attention, proj, ln2, fc, gelu, out))
+        blocks.append(
+            BlockCache(
+                ln1=ln1, qkv=qkv, attention=attention, proj=proj, ln2=ln2, fc=fc, gelu=gelu, out=out
+            )
+        )
     hidden, lnf = layernorm_forward(x, p.lnf_g, p.lnf_b)
-    return hidden, GPTCache(embedding, blocks, lnf)
+    return hidden, GPTCache(embedding=embedding, blocks=blocks, lnf=lnf)
 
 
-def gpt_backward(params, config, dhidden, cache):
+def gpt_backward(
+    params: Params, config: GPTConfig, dhidden: np.ndarray, cache: GPTCache
+) -> Params:
     """dhidden (B, T, C) -> grads, a fresh Params.  The gradients of the heads are left at 0."""
     g = Params(params.shapes, params.flat.dtype)
     dx, g.lnf_g[...], g.lnf_b[...] = layernorm_backward(dhidden, cache.lnf)
@@ -205,12 +246,12 @@ def gpt_backward(params, config, dhidden, cache):
 # ---- heads ----------------------------------------------------------------------------------
 
 
-def lm_head_weight(params):
+def lm_head_weight(params: Params) -> np.ndarray:
     """Params (weights or gradients) -> the (V, C) array of the language-model head."""
     return params.lm_w if "lm_w" in params.shapes else params.wte
 
 
-def lm_head_forward(params, hidden):
+def lm_head_forward(params: Params, hidden: np.ndarray) -> tuple[np.ndarray, tuple]:
     """hidden (B, T, C) -> logits (B, T, V), cache."""
     w = lm_head_weight(params)
     rows = hidden.reshape(-1, hidden.shape[-1])  # (B*T, C)
@@ -218,7 +259,9 @@ def lm_head_forward(params, hidden):
     return logits.reshape(hidden.shape[:-1] + (len(w),)), (rows, w)
 
 
-def lm_head_backward(params, dlogits, cache):
+def lm_head_backward(
+    params: Params, dlogits: np.ndarray, cache: tuple
+) -> tuple[np.ndarray, np.ndarray]:
     """dlogits (B, T, V) -> dhidden (B, T, C), dw (V, C).
 
     The caller adds dw to lm_head_weight(grads): `+=`, because a tied wte has two uses, as lookup
@@ -230,13 +273,15 @@ def lm_head_backward(params, dlogits, cache):
     return dhidden, dlogits_rows.T @ rows
 
 
-def scalar_head_forward(params, hidden):
+def scalar_head_forward(params: Params, hidden: np.ndarray) -> tuple[np.ndarray, tuple]:
     """hidden (B, T, C) -> values (B, T), cache.  One number per position."""
     values = hidden @ params.head_w + params.head_b  # (B, T)
     return values, (hidden, params.head_w)
 
 
-def scalar_head_backward(params, dvalues, cache):
+def scalar_head_backward(
+    params: Params, dvalues: np.ndarray, cache: tuple
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """dvalues (B, T) -> dhidden (B, T, C), dhead_w (C,), dhead_b (1,)."""
     hidden, head_w = cache
     dhidden = dvalues[..., None] * head_w  # (B, T, C)

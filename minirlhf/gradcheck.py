@@ -8,8 +8,10 @@ import math
 
 import numpy as np
 
+from minirlhf.gpt import Params
 
-def numerical_gradient(f, x, h=1e-5):
+
+def numerical_gradient(f, x: np.ndarray, h=1e-5) -> np.ndarray:
     """f: function of no argument that reads x and returns a float; x: float64 array of any shape.
 
     -> array like x.  Every entry is nudged in place, by +h and by -h, and put back.
@@ -28,7 +30,7 @@ def numerical_gradient(f, x, h=1e-5):
     return gradient
 
 
-def relative_error(a, b):
+def relative_error(a: np.ndarray, b: np.ndarray) -> float:
     """max |a - b| / max(|a|, |b|): one number for two arrays of one shape; 0 if both are 0.
 
     Infinite if either holds NaN or infinity: a comparison with NaN would call it right.
@@ -41,9 +43,9 @@ def relative_error(a, b):
     return float(np.abs(a - b).max(initial=0) / scale) if scale > 0 else 0.0
 
 
-def compare_params(grads, numerical):
+def compare_params(grads: Params, numerical: Params) -> dict[str, float]:
     """Two Params (analytic, numerical) -> {tensor name: relative error}."""
     errors = {}
     for name in grads.shapes:
-        errors[name] = relative_error(vars(grads)[name], vars(numerical)[name])
+        errors[name] = relative_error(grads[name], numerical[name])
     return errors

@@ -7,9 +7,9 @@ English stands in the code and is the key; `say` gives its rendering and fills i
     say("{count} rankings, {share:.1%} of them tied", count=600, share=0.02)
 
 Another language is a file and no Python: data/LANG/messages.po, in gettext's form, which tools for
-translators read and write.  A text that the file does not have stays English.  tests/test_messages.py
-finds every text by its call, so the first argument of `say` is always written out; a text that
-stands in a table, to be said later, is marked by `later`.
+translators read and write.  A text that the file does not have stays English.  A test finds every
+text by its call, so the first argument of `say` is always written out; a text that stands in a
+table, to be said later, is marked by `later`.
 """
 
 import json

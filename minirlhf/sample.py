@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minirlhf.data import pad_rows
-from minirlhf.gpt import lm_head_forward
+from minirlhf.gpt import GPTConfig, Params, lm_head_forward
 from minirlhf.layers import (
     attention_forward,
     embedding_forward,
@@ -22,9 +22,9 @@ from minirlhf.layers import (
     layernorm_forward,
     linear_forward,
     log_softmax,
-    one_line,
     softmax,
 )
+from minirlhf.one_line import one_line
 from minirlhf.tokenizer import EOS, PAD
 
 
@@ -39,7 +39,10 @@ class Samples(NamedTuple):
     __repr__ = one_line
 
 
-def sample(params, config, prompts, max_new_tokens, rng, temperature=1.0):
+def sample(
+    params: Params, config: GPTConfig, prompts: list[list[int]], max_new_tokens: int,
+    rng: np.random.Generator, temperature=1.0,
+) -> Samples:
     """list of B prompts (ids, BOS included), rng -> Samples.  Same rng state, same bytes.
 
     Row b uses its own max_new_tokens random numbers, so a row's answer does not depend on when
@@ -94,17 +97,21 @@ def sample(params, config, prompts, max_new_tokens, rng, temperature=1.0):
 
     T = int(response_mask.any(axis=0).nonzero()[0][-1]) + 1  # the longest row
     return Samples(
-        tokens[:, : T + 1], response_mask[:, :T], logprobs[:, :T], all_logprobs[:, :T], finished
+        tokens=tokens[:, : T + 1], response_mask=response_mask[:, :T], logprobs=logprobs[:, :T],
+        all_logprobs=all_logprobs[:, :T], finished=finished,
     )
 
 
-def draw(distribution, uniforms):
+def draw(distribution: np.ndarray, uniforms: np.ndarray) -> np.ndarray:
     """Inverse-CDF sampling.  log-probs (R, V), uniforms (R,) in [0, 1) -> ids (R,)."""
     cdf = np.exp(distribution).cumsum(axis=-1)  # (R, V)
     return (cdf <= uniforms[:, None] * cdf[:, -1:]).sum(axis=-1)
 
 
-def read_prompts(params, config, tokens, lengths, keys_values):
+def read_prompts(
+    params: Params, config: GPTConfig, tokens: np.ndarray, lengths: np.ndarray,
+    keys_values: np.ndarray,
+) -> np.ndarray:
     """tokens (B, T+1), prompts of lengths (B,) -> hidden (B, C) after each prompt's last token.
 
     gpt_forward that writes keys and values into keys_values (L, 2, B, H, T, D).
@@ -126,7 +133,7 @@ def read_prompts(params, config, tokens, lengths, keys_values):
     return hidden
 
 
-def finish_block(params, l, x, h):
+def finish_block(params: Params, l: int, x: np.ndarray, h: np.ndarray) -> np.ndarray:
     """The second half of block l: x (..., C) and what attention found, h (..., C) -> x (..., C)."""
     p = params
     h, _ = linear_forward(h, p.proj_w[l], p.proj_b[l])
@@ -138,7 +145,10 @@ def finish_block(params, l, x, h):
     return x + h
 
 
-def decode_step(params, config, ids, positions, keys_values):
+def decode_step(
+    params: Params, config: GPTConfig, ids: np.ndarray, positions: np.ndarray,
+    keys_values: np.ndarray,
+) -> np.ndarray:
     """One token further for R rows.  ids (R,), positions (R,) -> hidden (R, C).
 
     gpt_forward for a single position per row; the past comes from keys_values

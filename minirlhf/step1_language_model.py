@@ -14,13 +14,16 @@ Where this departs from GPT-2 and InstructGPT:
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from minirlhf.adam import adam_step, clip_gradient, init_adam, learning_rate
-from minirlhf.checkpoint import fingerprint, load_run, save_run
-from minirlhf.data import make_batch, shuffled_order
+from minirlhf.checkpoint import fingerprint, resumable
+from minirlhf.data import Example, Texts, make_batch, shuffled_order
 from minirlhf.gpt import (
+    GPTConfig,
+    Params,
     gpt_backward,
     gpt_forward,
     lm_head_backward,
@@ -51,7 +54,9 @@ class LanguageModelSettings:
 # ---- loss -----------------------------------------------------------------------------------
 
 
-def cross_entropy(logits, targets, mask):
+def cross_entropy(
+    logits: np.ndarray, targets: np.ndarray, mask: np.ndarray
+) -> tuple[float, np.ndarray]:
     """Mean of -log pi(target) over the tokens where mask is 1, in nats.
 
     logits (B, T, V), targets (B, T) ids, mask (B, T) of 0/1 -> loss, dlogits (B, T, V).
@@ -67,7 +72,9 @@ def cross_entropy(logits, targets, mask):
     return loss, dlogits
 
 
-def language_model_loss(params, config, inputs, targets, mask):
+def language_model_loss(
+    params: Params, config: GPTConfig, inputs: np.ndarray, targets: np.ndarray, mask: np.ndarray
+) -> tuple[float, Params]:
     """inputs, targets, mask (B, T) -> loss in nats per token, grads (Params)."""
     hidden, cache = gpt_forward(params, config, inputs)  # (B, T, C)
     logits, head_cache = lm_head_forward(params, hidden)  # (B, T, V)
@@ -78,7 +85,9 @@ def language_model_loss(params, config, inputs, targets, mask):
     return loss, grads
 
 
-def evaluate_loss(params, config, examples, response_only, batch_size=256):
+def evaluate_loss(
+    params: Params, config: GPTConfig, examples: list[Example], response_only: bool, batch_size=256
+) -> float:
     """Mean loss over all counted tokens of the examples, in nats per token.  No gradient."""
     total, n_tokens = 0.0, 0.0
     for start in range(0, len(examples), batch_size):
@@ -93,7 +102,7 @@ def evaluate_loss(params, config, examples, response_only, batch_size=256):
 # ---- what the loss is worth -----------------------------------------------------------------
 
 
-def unigram_entropy(examples, vocab_size):
+def unigram_entropy(examples: list[Example], vocab_size: int) -> float:
     """Loss of the best model that knows only how often each token occurs, in nats per token.
 
     Counted over the targets of pretraining: every character and the EOS of every text.
@@ -105,7 +114,7 @@ def unigram_entropy(examples, vocab_size):
     return float(-(p * np.log(p)).sum())
 
 
-def bigram_entropy(examples, vocab_size):
+def bigram_entropy(examples: list[Example], vocab_size: int) -> float:
     """Loss of the best model that sees one token back, in nats per token."""
     counts = np.zeros((vocab_size, vocab_size))  # (V, V)  row: previous token, column: target
     for example in examples:
@@ -120,46 +129,36 @@ def bigram_entropy(examples, vocab_size):
 
 
 def train_language_model(
-    params, config, examples, settings, rng, held_out=(), resume_path=None, progress=iter
-):
+    params: Params, config: GPTConfig, texts: Texts, settings: LanguageModelSettings,
+    rng: np.random.Generator, resume_path: Path | None = None, progress=iter,
+) -> list[dict]:
     """Train params in place -> history, list of {"step", "loss", "held_out_loss", ...}.
 
-    examples, held_out: lists of Example; losses in nats per token (held_out_loss is None between
-    two evaluations).  resume_path: where the run is kept every save_every steps and on Ctrl-C; if
-    the file is there, the run goes on from it.  progress: wraps the range of steps (tqdm).
+    Losses in nats per token (held_out_loss is None between two evaluations).  resume_path: where
+    the run is kept every save_every steps and on Ctrl-C; if the file is there, the run goes on from
+    it.  progress: wraps the range of steps (tqdm).
     """
-    order = shuffled_order(len(examples), settings.batch_size, settings.steps, rng)
+    order = shuffled_order(len(texts.training), settings.batch_size, settings.steps, rng)
     adam = init_adam(params)
-    history = []
-    models, adams = {"model": params}, {"model": adam}
-    data = fingerprint([examples, order.tolist()], params)
-    if resume_path is not None and resume_path.exists():
-        kept = load_run(resume_path, KIND, settings, data, models, adams)
-        history = kept["history"]
-    try:
-        for step in progress(range(len(history), settings.steps)):
+    data = fingerprint([texts.training, order.tolist()], params)
+    with resumable(
+        resume_path, KIND, settings, data, {"model": params}, {"model": adam}
+    ) as run:
+        for step in progress(run.steps(settings.steps)):
             started = time.perf_counter()
-            batch = [examples[i] for i in order[step]]
+            batch = [texts.training[i] for i in order[step]]
             inputs, targets, mask = make_batch(batch, settings.response_only)  # each (B, T)
             loss, grads = language_model_loss(params, config, inputs, targets, mask)
-            norm = clip_gradient(grads, settings.max_grad_norm, f"step {step}, loss {loss}")
+            norm = clip_gradient(grads, settings.max_grad_norm)
             lr = learning_rate(
                 step, settings.steps, settings.learning_rate, settings.warmup, settings.schedule
             )
             adam_step(params, grads, adam, lr, weight_decay=settings.weight_decay)
             row = {"step": step, "loss": loss, "held_out_loss": None, "grad_norm": norm, "lr": lr}
             last = step + 1 == settings.steps
-            if held_out and (last or step % settings.evaluate_every == 0):
+            if texts.held_out and (last or step % settings.evaluate_every == 0):
                 row["held_out_loss"] = evaluate_loss(
-                    params, config, held_out, settings.response_only
+                    params, config, texts.held_out, settings.response_only
                 )
-            row["seconds"] = time.perf_counter() - started
-            history.append(row)
-            if resume_path is not None and len(history) % settings.save_every == 0:
-                save_run(resume_path, KIND, settings, data, models, adams, {"history": history})
-    except KeyboardInterrupt:
-        # a step that was cut in the middle has moved Adam on but not the history: not kept
-        if resume_path is not None and adam.step == len(history):
-            save_run(resume_path, KIND, settings, data, models, adams, {"history": history})
-        raise
-    return history
+            run.record(row | {"seconds": time.perf_counter() - started})
+    return run.history

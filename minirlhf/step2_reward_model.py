@@ -16,15 +16,25 @@ Where this departs from InstructGPT:
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from minirlhf.adam import adam_step, clip_gradient, init_adam, learning_rate
-from minirlhf.checkpoint import fingerprint, load_run, save_run
-from minirlhf.data import encode_example, pad_rows
-from minirlhf.gpt import gpt_backward, gpt_forward, scalar_head_backward, scalar_head_forward
-from minirlhf.layers import one_line
+from minirlhf.checkpoint import fingerprint, resumable
+from minirlhf.data import Ranking, encode_example, pad_rows
+from minirlhf.errors import at
+from minirlhf.gpt import (
+    GPTConfig,
+    Params,
+    gpt_backward,
+    gpt_forward,
+    scalar_head_backward,
+    scalar_head_forward,
+)
+from minirlhf.one_line import one_line
+from minirlhf.tokenizer import Tokenizer
 
 KIND = "reward model"  # what its files say they hold
 
@@ -58,12 +68,14 @@ class EncodedRanking(NamedTuple):
 # ---- losses ---------------------------------------------------------------------------------
 
 
-def sigmoid_of_minus(x):
+def sigmoid_of_minus(x: np.ndarray) -> np.ndarray:
     """sigmoid(-x) = 1 / (1 + e^x), without overflow for x of any size."""
     return np.exp(-np.logaddexp(0, x))
 
 
-def bradley_terry_loss(chosen_scores, rejected_scores):
+def bradley_terry_loss(
+    chosen_scores: np.ndarray, rejected_scores: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray]:
     """Mean over pairs of -log sigmoid(chosen - rejected).  Ouyang et al. 2022, eq. 1, for K = 2.
 
     Two (N,) arrays -> loss in nats, dchosen (N,), drejected (N,).  log 2 when the scores are equal.
@@ -74,7 +86,7 @@ def bradley_terry_loss(chosen_scores, rejected_scores):
     return loss, dmargin, -dmargin
 
 
-def ranking_loss(scores, ranks):
+def ranking_loss(scores: np.ndarray, ranks: np.ndarray) -> tuple[float, np.ndarray]:
     """Bradley-Terry over all pairs of a ranking.  Ouyang et al. 2022, eq. 1.
 
     scores (N, K), ranks (N, K), 1 is best -> loss in nats, dscores (N, K).  Mean over the pairs of
@@ -90,7 +102,7 @@ def ranking_loss(scores, ranks):
     return loss, dscores
 
 
-def plackett_luce_loss(scores, ranks):
+def plackett_luce_loss(scores: np.ndarray, ranks: np.ndarray) -> tuple[float, np.ndarray]:
     """-log of the probability of the whole order.  Plackett 1975; Luce 1959.
 
     scores (N, K), ranks (N, K), 1 is best -> loss in nats, dscores (N, K).  Mean over N, sum over
@@ -120,7 +132,9 @@ class RewardCache(NamedTuple):
     __repr__ = one_line
 
 
-def reward_model_forward(params, config, tokens, last):
+def reward_model_forward(
+    params: Params, config: GPTConfig, tokens: np.ndarray, last: np.ndarray
+) -> tuple[np.ndarray, RewardCache]:
     """tokens (B, T) ids, last (B,) index of each row's last real token -> scores (B,), cache.
 
     Causal attention keeps whatever follows `last` out of the score.
@@ -128,10 +142,12 @@ def reward_model_forward(params, config, tokens, last):
     hidden, trunk = gpt_forward(params, config, tokens)  # (B, T, C)
     values, head = scalar_head_forward(params, hidden)  # (B, T)
     scores = values[np.arange(len(tokens)), last]  # (B,)
-    return scores, RewardCache(trunk, head, last, tokens.shape)
+    return scores, RewardCache(trunk=trunk, head=head, last=last, shape=tokens.shape)
 
 
-def reward_model_backward(params, config, dscores, cache):
+def reward_model_backward(
+    params: Params, config: GPTConfig, dscores: np.ndarray, cache: RewardCache
+) -> Params:
     """dscores (B,) -> grads (Params)."""
     dvalues = np.zeros(cache.shape, dscores.dtype)  # (B, T)
     dvalues[np.arange(len(dscores)), cache.last] = dscores
@@ -141,7 +157,9 @@ def reward_model_backward(params, config, dscores, cache):
     return grads
 
 
-def score_rows(params, config, rows, batch_size=256):
+def score_rows(
+    params: Params, config: GPTConfig, rows: list[list[int]], batch_size=256
+) -> np.ndarray:
     """list of lists of ids -> scores (len(rows),).  No gradient."""
     scores = []
     for start in range(0, len(rows), batch_size):
@@ -151,7 +169,7 @@ def score_rows(params, config, rows, batch_size=256):
     return np.concatenate(scores)
 
 
-def normalise_scores(params, scores):
+def normalise_scores(params: Params, scores: np.ndarray) -> tuple[float, float]:
     """Fold a gain and a bias into the head, so that `scores` would have mean 0, deviation 1.
 
     scores (N,): what the model gives to samples of the reference model.  In place -> gain, bias.
@@ -161,16 +179,18 @@ def normalise_scores(params, scores):
     if std == 0:
         raise ValueError(f"all {len(scores)} scores are {scores[0]}: there is no scale to set")
     gain, bias = 1 / std, -float(scores.mean()) / std
-    params.head_w *= gain
-    params.head_b *= gain
-    params.head_b += bias
+    params.head_w[...] *= gain
+    params.head_b[...] *= gain
+    params.head_b[...] += bias
     return gain, bias
 
 
 # ---- rankings -------------------------------------------------------------------------------
 
 
-def encode_rankings(tokenizer, rankings, block_size, where="rankings"):
+def encode_rankings(
+    tokenizer: Tokenizer, rankings: list[Ranking], block_size: int
+) -> list[EncodedRanking]:
     """list of Ranking -> list of EncodedRanking.  Rankings that are all ties are left out."""
     encoded = []
     for number, ranking in enumerate(rankings, start=1):
@@ -178,14 +198,16 @@ def encode_rankings(tokenizer, rankings, block_size, where="rankings"):
             continue
         rows = []
         for response in ranking.responses:
-            place = f"{where}, ranking {number}"
-            example = encode_example(tokenizer, ranking.prompt, response, block_size, place)
+            with at(f"ranking {number}"):
+                example = encode_example(tokenizer, ranking.prompt, response, block_size)
             rows.append(example.ids)
-        encoded.append(EncodedRanking(rows, ranking.ranks))
+        encoded.append(EncodedRanking(rows=rows, ranks=ranking.ranks))
     return encoded
 
 
-def split_by_prompt(rankings, held_out_share, rng):
+def split_by_prompt(
+    rankings: list[Ranking], held_out_share: float, rng: np.random.Generator
+) -> tuple[list[Ranking], list[Ranking]]:
     """list of Ranking -> training, held out: two lists with no prompt in common."""
     prompts = sorted({ranking.prompt for ranking in rankings})
     n_held_out = max(1, round(held_out_share * len(prompts)))
@@ -196,7 +218,7 @@ def split_by_prompt(rankings, held_out_share, rng):
     return training, [ranking for ranking in rankings if ranking.prompt in held_out]
 
 
-def pair_accuracy(scores, ranks):
+def pair_accuracy(scores, ranks) -> float:
     """Share of the pairs with different ranks that `scores` puts in the same order.
 
     scores, ranks: lists of N sequences of K numbers (K may vary).  Equal scores count one half.
@@ -212,7 +234,9 @@ def pair_accuracy(scores, ranks):
     return right / pairs if pairs else float("nan")
 
 
-def score_rankings(params, config, encoded):
+def score_rankings(
+    params: Params, config: GPTConfig, encoded: list[EncodedRanking]
+) -> list[np.ndarray]:
     """list of N EncodedRanking -> list of N arrays (K,), the model's score of every answer."""
     rows = [ids for ranking in encoded for ids in ranking.rows]
     scores = score_rows(params, config, rows)
@@ -223,7 +247,9 @@ def score_rankings(params, config, encoded):
 # ---- training -------------------------------------------------------------------------------
 
 
-def batches_of_rankings(encoded, batch_size, epochs, rng):
+def batches_of_rankings(
+    encoded: list[EncodedRanking], batch_size: int, epochs: int, rng: np.random.Generator
+) -> list[list[int]]:
     """-> list of steps, each a list of indices of rankings that have the same K."""
     batches = []
     for _ in range(epochs):
@@ -238,7 +264,9 @@ def batches_of_rankings(encoded, batch_size, epochs, rng):
     return batches
 
 
-def reward_model_loss(params, config, batch, loss_name):
+def reward_model_loss(
+    params: Params, config: GPTConfig, batch: list[EncodedRanking], loss_name: str
+) -> tuple[float, Params, np.ndarray, np.ndarray]:
     """list of N EncodedRanking with the same K -> loss in nats, grads, scores and ranks (N, K)."""
     rows = [ids for ranking in batch for ids in ranking.rows]  # N*K rows, one forward pass
     ranks = np.array([ranking.ranks for ranking in batch])  # (N, K)
@@ -253,47 +281,34 @@ def reward_model_loss(params, config, batch, loss_name):
     return loss, grads, scores, ranks
 
 
-def train_reward_model(params, config, encoded, settings, rng, resume_path=None, progress=iter):
+def train_reward_model(
+    params: Params, config: GPTConfig, encoded: list[EncodedRanking], settings: RewardModelSettings,
+    rng: np.random.Generator, resume_path: Path | None = None, progress=iter,
+) -> list[dict]:
     """Train params (with a scalar head) in place -> history of {"step", "loss", "accuracy", ...}.
 
-    encoded: list of EncodedRanking.  accuracy: on the pairs of the step's own batch, before its
-    update.  resume_path and progress as in train_language_model.
+    accuracy: on the pairs of the step's own batch, before its update.  resume_path and progress as
+    in train_language_model.
     """
     if not encoded:
         raise ValueError("there is no ranking to learn from")
     batches = batches_of_rankings(encoded, settings.batch_size, settings.epochs, rng)
     adam = init_adam(params)
-    history = []
-    models, adams = {"model": params}, {"model": adam}
     data = fingerprint([encoded, batches], params)
-    if resume_path is not None and resume_path.exists():
-        kept = load_run(resume_path, KIND, settings, data, models, adams)
-        history = kept["history"]
-    try:
-        for step in progress(range(len(history), len(batches))):
+    with resumable(
+        resume_path, KIND, settings, data, {"model": params}, {"model": adam}
+    ) as run:
+        for step in progress(run.steps(len(batches))):
             started = time.perf_counter()
             batch = [encoded[i] for i in batches[step]]
             loss, grads, scores, ranks = reward_model_loss(params, config, batch, settings.loss)
-            norm = clip_gradient(grads, settings.max_grad_norm, f"step {step}, loss {loss}")
+            norm = clip_gradient(grads, settings.max_grad_norm)
             lr = learning_rate(
                 step, len(batches), settings.learning_rate, settings.warmup, settings.schedule
             )
             adam_step(params, grads, adam, lr, weight_decay=settings.weight_decay)
-            history.append(
-                {
-                    "step": step,
-                    "loss": loss,
-                    "accuracy": pair_accuracy(scores, ranks),
-                    "grad_norm": norm,
-                    "lr": lr,
-                    "seconds": time.perf_counter() - started,
-                }
-            )
-            if resume_path is not None and len(history) % settings.save_every == 0:
-                save_run(resume_path, KIND, settings, data, models, adams, {"history": history})
-    except KeyboardInterrupt:
-        # a step that was cut in the middle has moved Adam on but not the history: not kept
-        if resume_path is not None and adam.step == len(history):
-            save_run(resume_path, KIND, settings, data, models, adams, {"history": history})
-        raise
-    return history
+            accuracy = pair_accuracy(scores, ranks)
+            seconds = time.perf_counter() - started
+            row = {"step": step, "loss": loss, "accuracy": accuracy, "grad_norm": norm, "lr": lr}
+            run.record(row | {"seconds": seconds})
+    return run.history

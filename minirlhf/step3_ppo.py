@@ -29,16 +29,19 @@ Where this departs from the code of Ziegler et al., and from InstructGPT:
 7. No pretraining gradients are mixed in: the gamma of Ouyang et al., eq. 2, is 0 (their "PPO").
 """
 
-import math
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from minirlhf.adam import adam_step, clip_gradient, init_adam, learning_rate
-from minirlhf.checkpoint import fingerprint, load_run, save_run
+from minirlhf.checkpoint import fingerprint, resumable
+from minirlhf.data import draw_prompts, last_response_index
+from minirlhf.errors import at
 from minirlhf.gpt import (
     GPTConfig,
     Params,
@@ -54,12 +57,12 @@ from minirlhf.layers import (
     entropy_backward,
     entropy_forward,
     exact_kl,
-    log_softmax,
-    one_line,
     token_logprobs_backward,
     token_logprobs_forward,
 )
-from minirlhf.sample import sample
+from minirlhf.one_line import one_line
+from minirlhf.ppo_figures import explained_variance, mean_figures, rollout_figures
+from minirlhf.sample import Samples, sample
 from minirlhf.step2_reward_model import reward_model_forward
 
 KIND = "ppo"  # what its resume files say they hold
@@ -67,10 +70,7 @@ KIND = "ppo"  # what its resume files say they hold
 
 @dataclass(frozen=True, kw_only=True)
 class PPOSettings:
-    """How PPO runs.  Scores have mean 0 and deviation 1 on reference samples (step 2).
-
-    pipeline.PPO is what the demo and the command line use; max_new_tokens comes from the model.
-    """
+    """How PPO runs.  Scores have mean 0 and deviation 1 on reference samples (step 2)."""
 
     iterations: int = 60  # rollouts
     rollout_size: int = 64  # responses per rollout
@@ -125,16 +125,46 @@ class Rollout(NamedTuple):
     __repr__ = one_line
 
 
+class Minibatch(NamedTuple):
+    """Some rows of a rollout, without the columns that are padding only.  All (b, T)."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    mask: np.ndarray
+    old_logprobs: np.ndarray
+    ref_logprobs: np.ndarray
+    advantages: np.ndarray
+    old_values: np.ndarray
+    returns: np.ndarray
+    __repr__ = one_line
+
+
 # ---- 1. rollout -----------------------------------------------------------------------------
 
 
-def make_rollout(models, prompts, kl_coef, settings, rng):
-    """list of B prompts (ids) -> Rollout: the policy speaks, the other three models look at it."""
-    samples = sample(models.policy, models.config, prompts, settings.max_new_tokens, rng)
+def score_samples(models: PPOModels, samples: Samples, settings: PPOSettings) -> np.ndarray:
+    """Samples of B prompts -> scores (B,): the reward model's, or missing_eos_score."""
+    # last is an index into targets; the same token stands one further on in tokens
+    last = last_response_index(samples.response_mask)  # (B,)
+    scores, _ = reward_model_forward(
+        models.reward_model, models.reward_config, samples.tokens, last + 1
+    )
+    return np.where(samples.finished, scores, scores.dtype.type(settings.missing_eos_score))
+
+
+def make_rollout(
+    models: PPOModels, samples: Samples, scores, kl_coef: float, settings: PPOSettings
+) -> Rollout:
+    """What the policy said, Samples of B prompts, and its scores (B,) -> Rollout.
+
+    The reference says how far the policy has gone, the value model what it expected.
+    """
     tokens, mask = samples.tokens, samples.response_mask
     inputs, targets = tokens[:, :-1], tokens[:, 1:]  # (B, T)
 
-    ref_logprobs, ref_all_logprobs = reference_logprobs(models, inputs, targets)
+    hidden, _ = gpt_forward(models.ref_policy, models.config, inputs)  # (B, T, C)
+    logits, _ = lm_head_forward(models.ref_policy, hidden)  # (B, T, V)
+    ref_logprobs, (ref_all_logprobs, _) = token_logprobs_forward(logits, targets)  # (B, T)
     kl = exact_kl(samples.all_logprobs, ref_all_logprobs) * mask  # (B, T)
     probs = np.exp(samples.all_logprobs)  # (B, T, V)
     entropy = -(probs * samples.all_logprobs).sum(axis=-1) * mask  # (B, T)
@@ -142,40 +172,21 @@ def make_rollout(models, prompts, kl_coef, settings, rng):
     # values stand at prompt positions too; gae and the mask below take them away
     hidden, _ = gpt_forward(models.value_model, models.reward_config, inputs)
     values, _ = scalar_head_forward(models.value_model, hidden)  # (B, T)
-    last = last_response_index(mask)  # (B,)
-    # last is an index into targets; the same token stands one further on in tokens
-    scores, _ = reward_model_forward(models.reward_model, models.reward_config, tokens, last + 1)
-    scores = np.where(samples.finished, scores, scores.dtype.type(settings.missing_eos_score))
 
     rewards = kl_shaped_rewards(scores, samples.logprobs, ref_logprobs, mask, kl_coef)
-    advantages, returns = gae(rewards, values, mask, settings.gamma, settings.gae_lambda)
-    advantages = whiten(advantages, mask)
+    raw_advantages, returns = gae(rewards, values, mask, settings.gamma, settings.gae_lambda)
     return Rollout(
-        tokens, mask, samples.finished, samples.logprobs, ref_logprobs * mask, values * mask,
-        scores, rewards, advantages, returns, kl, entropy,
+        tokens=tokens, response_mask=mask, finished=samples.finished,
+        old_logprobs=samples.logprobs, ref_logprobs=ref_logprobs * mask, values=values * mask,
+        scores=scores, rewards=rewards, advantages=whiten(raw_advantages, mask), returns=returns,
+        exact_kl=kl, entropy=entropy,
     )
-
-
-def reference_logprobs(models, inputs, targets):
-    """inputs, targets (B, T) -> ref_logprobs (B, T), ref_all_logprobs (B, T, V), in nats."""
-    hidden, _ = gpt_forward(models.ref_policy, models.config, inputs)
-    logits, _ = lm_head_forward(models.ref_policy, hidden)  # (B, T, V)
-    all_logprobs = log_softmax(logits)
-    return np.take_along_axis(all_logprobs, targets[..., None], axis=-1)[..., 0], all_logprobs
-
-
-def last_response_index(response_mask):
-    """response_mask (B, T) -> (B,), where each row's last 1 stands.  Raises ValueError if none."""
-    if not response_mask.any(axis=1).all():
-        row = int(response_mask.any(axis=1).argmin())
-        raise ValueError(f"row {row} of response_mask {response_mask.shape} has no response token")
-    return response_mask.shape[1] - 1 - response_mask[:, ::-1].argmax(axis=1)
 
 
 # ---- 2. rewards -----------------------------------------------------------------------------
 
 
-def kl_shaped_rewards(scores, logprobs, ref_logprobs, response_mask, kl_coef):
+def kl_shaped_rewards(scores, logprobs, ref_logprobs, response_mask, kl_coef: float):
     """Ouyang et al. 2022, eq. 2, spread over the tokens: -kl_coef * (log pi - log ref) each, and
     the score on top at the last one.
 
@@ -187,7 +198,7 @@ def kl_shaped_rewards(scores, logprobs, ref_logprobs, response_mask, kl_coef):
     return rewards
 
 
-def adapt_kl_coef(kl_coef, kl, target_kl, n_responses, horizon):
+def adapt_kl_coef(kl_coef: float, kl: float, target_kl: float, n_responses: int, horizon: int):
     """Ziegler et al. 2019, section 2.2: a proportional controller, at most 20 % error counted.
 
     kl: nats per response in the last rollout -> the next kl_coef.
@@ -199,7 +210,7 @@ def adapt_kl_coef(kl_coef, kl, target_kl, n_responses, horizon):
 # ---- 3. advantages --------------------------------------------------------------------------
 
 
-def gae(rewards, values, response_mask, gamma, gae_lambda):
+def gae(rewards, values, response_mask, gamma: float, gae_lambda: float):
     """Generalised advantage estimation, Schulman et al. 2016, arXiv 1506.02438, eq. 16.
 
     All (B, T) -> advantages, returns (B, T), 0 outside the response.  After the last response
@@ -218,7 +229,7 @@ def gae(rewards, values, response_mask, gamma, gae_lambda):
     return advantages, advantages + values
 
 
-def whiten(x, mask):
+def whiten(x: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """(x - mean) / std over the entries where mask is 1, population variance.  (B, T) -> (B, T)."""
     n = mask.sum()
     mean = (x * mask).sum() / n
@@ -240,7 +251,7 @@ class ValueStats(NamedTuple):
     explained_variance: float  # 1: the values are the returns; 0: no better than their mean
 
 
-def ppo_policy_loss(logprobs, old_logprobs, advantages, response_mask, clip_range):
+def ppo_policy_loss(logprobs, old_logprobs, advantages, response_mask, clip_range: float):
     """Clipped surrogate, Schulman et al. 2017, eq. 7, negated: lower is better.  All (B, T).
 
     -> loss, dlogprobs (B, T), PolicyStats.  Only logprobs is differentiated.
@@ -259,15 +270,16 @@ def ppo_policy_loss(logprobs, old_logprobs, advantages, response_mask, clip_rang
     dlogprobs = np.where(is_clipped, 0, -unclipped) * response_mask / n_tokens
 
     outside = np.abs(ratio - 1) > clip_range  # (B, T) bool
+    kl_terms = (np.expm1(log_ratio) - log_ratio) * response_mask  # (B, T)
     stats = PolicyStats(
-        float((is_clipped * response_mask).sum()) / n_tokens,
-        float((outside * response_mask).sum()) / n_tokens,
-        float(((np.expm1(log_ratio) - log_ratio) * response_mask).sum()) / n_tokens,
+        clip_fraction=float((is_clipped * response_mask).sum()) / n_tokens,
+        ratio_outside=float((outside * response_mask).sum()) / n_tokens,
+        approx_kl=float(kl_terms.sum()) / n_tokens,
     )
     return loss, dlogprobs, stats
 
 
-def value_loss(values, old_values, returns, response_mask, value_clip_range):
+def value_loss(values, old_values, returns, response_mask, value_clip_range: float):
     """Half the squared error, clipped like the policy (Ziegler et al. 2019's code).  All (B, T).
 
     -> loss, dvalues (B, T), ValueStats.  The larger of the two errors counts: a value that moved
@@ -285,13 +297,13 @@ def value_loss(values, old_values, returns, response_mask, value_clip_range):
     has_gradient = inside | (error**2 >= clipped_error**2)  # (B, T) bool
     dvalues = np.where(has_gradient, error, 0) * response_mask / n_tokens
     stats = ValueStats(
-        float((~has_gradient * response_mask).sum()) / n_tokens,
-        explained_variance(old_values, returns, response_mask),
+        clip_fraction=float((~has_gradient * response_mask).sum()) / n_tokens,
+        explained_variance=explained_variance(old_values, returns, response_mask),
     )
     return loss, dvalues, stats
 
 
-def token_count(response_mask):
+def token_count(response_mask: np.ndarray) -> float:
     """response_mask (B, T) -> number of response tokens as a Python float (it cannot upcast)."""
     n_tokens = float(response_mask.sum())
     if n_tokens == 0:
@@ -299,28 +311,51 @@ def token_count(response_mask):
     return n_tokens
 
 
-def explained_variance(values, returns, mask):
-    """1 - var(returns - values) / var(returns) over the entries where mask is 1."""
-    valid = mask > 0
-    variance = float(returns[valid].var())
-    return 1 - float((returns - values)[valid].var()) / variance if variance > 0 else 0.0
-
-
 # ---- 5. update ------------------------------------------------------------------------------
 
 
-def policy_objective(policy, config, inputs, targets, old_logprobs, advantages, mask, settings):
-    """One minibatch, all (B, T) -> loss (entropy bonus included), grads, PolicyStats."""
-    hidden, cache = gpt_forward(policy, config, inputs)
-    logits, head_cache = lm_head_forward(policy, hidden)  # (B, T, V)
-    logprobs, logprobs_cache = token_logprobs_forward(logits, targets)  # (B, T)
-    loss, dlogprobs, stats = ppo_policy_loss(
-        logprobs, old_logprobs, advantages, mask, settings.clip_range
+def draw_minibatches(n_rows: int, settings: PPOSettings, rng: np.random.Generator) -> list:
+    """-> list of (epoch, rows (b,)): every epoch goes once through all rows, in a new order."""
+    minibatches = []
+    for epoch in range(settings.ppo_epochs):
+        order = rng.permutation(n_rows)  # (B,)
+        for start in range(0, n_rows, settings.minibatch_size):
+            minibatches.append((epoch, order[start : start + settings.minibatch_size]))
+    return minibatches
+
+
+def cut_minibatch(rollout: Rollout, rows: np.ndarray) -> Minibatch:
+    """Rollout, rows (b,) -> Minibatch."""
+    T = int(last_response_index(rollout.response_mask[rows]).max()) + 1
+    tokens = rollout.tokens[rows, : T + 1]  # (b, T+1)
+    return Minibatch(
+        inputs=tokens[:, :-1], targets=tokens[:, 1:], mask=rollout.response_mask[rows, :T],
+        old_logprobs=rollout.old_logprobs[rows, :T], ref_logprobs=rollout.ref_logprobs[rows, :T],
+        advantages=rollout.advantages[rows, :T], old_values=rollout.values[rows, :T],
+        returns=rollout.returns[rows, :T],
     )
-    dlogits = token_logprobs_backward(dlogprobs, logprobs_cache)  # (B, T, V)
+
+
+def clipped_loss(logprobs, batch: Minibatch, settings: PPOSettings):
+    """ppo_policy_loss of a Minibatch: the loss in PPOHooks, unless it is swapped.  All (b, T)."""
+    return ppo_policy_loss(
+        logprobs, batch.old_logprobs, batch.advantages, batch.mask, settings.clip_range
+    )
+
+
+def policy_objective(policy, config, batch: Minibatch, settings, policy_loss=clipped_loss):
+    """One minibatch -> loss (entropy bonus included), grads, PolicyStats.
+
+    policy_loss: clipped_loss, or another function of the same form.
+    """
+    hidden, cache = gpt_forward(policy, config, batch.inputs)  # (b, T, C)
+    logits, head_cache = lm_head_forward(policy, hidden)  # (b, T, V)
+    logprobs, logprobs_cache = token_logprobs_forward(logits, batch.targets)  # (b, T)
+    loss, dlogprobs, stats = policy_loss(logprobs, batch, settings)
+    dlogits = token_logprobs_backward(dlogprobs, logprobs_cache)  # (b, T, V)
     if settings.entropy_coef > 0:
-        entropy, entropy_cache = entropy_forward(logits)  # (B, T)
-        weight = settings.entropy_coef * mask / token_count(mask)  # (B, T)
+        entropy, entropy_cache = entropy_forward(logits)  # (b, T)
+        weight = settings.entropy_coef * batch.mask / token_count(batch.mask)  # (b, T)
         loss -= float((entropy * weight).sum())
         dlogits += entropy_backward(-weight, entropy_cache)
     dhidden, dw = lm_head_backward(policy, dlogits, head_cache)
@@ -329,61 +364,31 @@ def policy_objective(policy, config, inputs, targets, old_logprobs, advantages, 
     return loss, grads, stats
 
 
-def value_objective(value_model, config, inputs, old_values, returns, mask, settings):
-    """One minibatch, all (B, T) -> loss, grads, ValueStats."""
-    hidden, cache = gpt_forward(value_model, config, inputs)
-    values, head_cache = scalar_head_forward(value_model, hidden)  # (B, T)
-    loss, dvalues, stats = value_loss(values, old_values, returns, mask, settings.value_clip_range)
+def value_objective(value_model, config: GPTConfig, batch: Minibatch, settings: PPOSettings):
+    """One minibatch -> loss, grads, ValueStats."""
+    hidden, cache = gpt_forward(value_model, config, batch.inputs)  # (b, T, C)
+    values, head_cache = scalar_head_forward(value_model, hidden)  # (b, T)
+    loss, dvalues, stats = value_loss(
+        values, batch.old_values, batch.returns, batch.mask, settings.value_clip_range
+    )
     dhidden, dhead_w, dhead_b = scalar_head_backward(value_model, dvalues, head_cache)
     grads = gpt_backward(value_model, config, dhidden, cache)
     grads.head_w[...], grads.head_b[...] = dhead_w, dhead_b
     return loss, grads, stats
 
 
-def ppo_update(models, adams, rollout, settings, lr, value_lr, where, rng):
-    """Several epochs of minibatches over one rollout, in place on policy and value_model.
-
-    adams: {"policy": Adam, "value_model": Adam}; lr, value_lr: this iteration's learning rates.
-    -> list of one dict of figures per minibatch.
-    """
-    minibatches = []  # of (epoch, rows (b,))
-    for epoch in range(settings.ppo_epochs):
-        order = rng.permutation(len(rollout.tokens))
-        for start in range(0, len(order), settings.minibatch_size):
-            minibatches.append((epoch, order[start : start + settings.minibatch_size]))
-    policy_job = (models, adams["policy"], rollout, minibatches, settings, lr, where)
-    value_job = (models, adams["value_model"], rollout, minibatches, settings, value_lr, where)
-    if settings.threads == 1:
-        policy_rows = update_policy(*policy_job)
-        value_rows = update_value_model(*value_job)
-    else:  # the two networks do not touch each other: same bytes, 1.8x faster on two cores
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            waiting = pool.submit(update_value_model, *value_job)
-            policy_rows = update_policy(*policy_job)
-            value_rows = waiting.result()
-    for policy_row, value_row in zip(policy_rows, value_rows):
-        policy_row.update(value_row)
-    return policy_rows
-
-
-def cut_minibatch(rollout, rows):
-    """Rollout, rows (b,) -> inputs, targets, mask (b, T) without columns that are padding only."""
-    T = int(last_response_index(rollout.response_mask[rows]).max()) + 1
-    tokens = rollout.tokens[rows, : T + 1]  # (b, T+1)
-    return tokens[:, :-1], tokens[:, 1:], rollout.response_mask[rows, :T]
-
-
-def update_policy(models, adam, rollout, minibatches, settings, lr, where):
-    """One optimiser step of the policy per minibatch, in place -> list of dicts of figures."""
+def update_policy(models, adam, rollout, minibatches, iteration, settings, policy_loss):
+    """One optimiser step of the policy per minibatch, in place -> its figures, one dict each."""
+    peak, warmup = settings.learning_rate, settings.warmup
+    lr = learning_rate(iteration, settings.iterations, peak, warmup, settings.schedule)
     figures = []
     for epoch, rows in minibatches:
-        inputs, targets, mask = cut_minibatch(rollout, rows)  # each (b, T)
-        old_logprobs = rollout.old_logprobs[rows, : mask.shape[1]]  # (b, T)
-        advantages = rollout.advantages[rows, : mask.shape[1]]  # (b, T)
+        batch = cut_minibatch(rollout, rows)
         loss, grads, stats = policy_objective(
-            models.policy, models.config, inputs, targets, old_logprobs, advantages, mask, settings
+            models.policy, models.config, batch, settings, policy_loss
         )
-        norm = clip_gradient(grads, settings.max_grad_norm, f"{where}, policy")
+        with at("policy"):
+            norm = clip_gradient(grads, settings.max_grad_norm)
         adam_step(models.policy, grads, adam, lr)
         row = {"epoch": epoch, "policy_loss": loss, "clip_fraction": stats.clip_fraction}
         row |= {"ratio_outside": stats.ratio_outside, "approx_kl": stats.approx_kl}
@@ -391,103 +396,105 @@ def update_policy(models, adam, rollout, minibatches, settings, lr, where):
     return figures
 
 
-def update_value_model(models, adam, rollout, minibatches, settings, lr, where):
-    """One optimiser step of the value model per minibatch, in place -> list of dicts of figures."""
+def update_value_model(models, adam, rollout, minibatches, iteration, settings):
+    """One optimiser step of the value model per minibatch, in place -> its figures."""
+    peak = settings.value_learning_rate
+    lr = learning_rate(iteration, settings.iterations, peak, 0, settings.schedule)
     figures = []
     for _, rows in minibatches:
-        inputs, _, mask = cut_minibatch(rollout, rows)  # each (b, T)
-        old_values = rollout.values[rows, : mask.shape[1]]  # (b, T)
-        returns = rollout.returns[rows, : mask.shape[1]]  # (b, T)
+        batch = cut_minibatch(rollout, rows)
         loss, grads, stats = value_objective(
-            models.value_model, models.reward_config, inputs, old_values, returns, mask, settings
+            models.value_model, models.reward_config, batch, settings
         )
-        norm = clip_gradient(grads, settings.max_grad_norm, f"{where}, value model")
+        with at("value model"):
+            norm = clip_gradient(grads, settings.max_grad_norm)
         adam_step(models.value_model, grads, adam, lr)
         row = {"value_loss": loss, "value_clip_fraction": stats.clip_fraction}
         figures.append(row | {"value_grad_norm": norm})
     return figures
 
 
+def update_side_by_side(models, adams, rollout, minibatches, iteration, settings, policy_loss):
+    """Both updates at once, in two threads: the two networks do not touch each other.
+
+    Same bytes as one after the other, 1.8x faster on two cores.
+    """
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        value_rows = pool.submit(
+            update_value_model, models, adams["value_model"], rollout, minibatches, iteration,
+            settings,
+        )
+        policy_rows = update_policy(
+            models, adams["policy"], rollout, minibatches, iteration, settings, policy_loss
+        )
+        return policy_rows, value_rows.result()
+
+
 # ---- the loop -------------------------------------------------------------------------------
 
 
-def ppo_iteration(models, adams, prompts, kl_coef, settings, iteration, rng):
-    """One rollout and its update -> Rollout, figures (dict of floats; README says what they are).
+class PPOHooks(NamedTuple):
+    """What an experiment may look at or swap in train_ppo, by name.  As they stand, it is PPO."""
 
-    prompts: list of ids; rollout_size of them are drawn, each about equally often.
-    """
-    started = time.perf_counter()
-    repeats = math.ceil(settings.rollout_size / len(prompts))
-    drawn = np.concatenate([rng.permutation(len(prompts)) for _ in range(repeats)])
-    batch = [prompts[i] for i in drawn[: settings.rollout_size]]
-    rollout = make_rollout(models, batch, kl_coef, settings, rng)
-
-    steps, schedule = settings.iterations, settings.schedule
-    lr = learning_rate(iteration, steps, settings.learning_rate, settings.warmup, schedule)
-    value_lr = learning_rate(iteration, steps, settings.value_learning_rate, 0, schedule)
-    where = f"PPO iteration {iteration}"
-    minibatches = ppo_update(models, adams, rollout, settings, lr, value_lr, where, rng)
-
-    mask = rollout.response_mask
-    log_ratio = (rollout.old_logprobs - rollout.ref_logprobs) * mask  # (B, T)
-    figures = {
-        "iteration": iteration,
-        "score": float(rollout.scores.mean()),
-        "kl_exact": float(rollout.exact_kl.sum(axis=1).mean()),
-        "kl_estimate": float(log_ratio.sum(axis=1).mean()),
-        "kl_coef": kl_coef,
-        "entropy": float(rollout.entropy.sum() / mask.sum()),
-        "explained_variance": explained_variance(rollout.values, rollout.returns, mask),
-        "response_length": float(mask.sum(axis=1).mean()),
-        "missing_eos": float(1 - rollout.finished.mean()),
-    }
-    for name in minibatches[0]:
-        if name != "epoch":
-            figures[name] = float(np.mean([row[name] for row in minibatches]))
-    figures["first_approx_kl"] = minibatches[0]["approx_kl"]  # 0 if sampling and scoring agree
-    figures["seconds"] = time.perf_counter() - started
-    return rollout, figures
+    watch: Callable | None = None  # (rollout) -> dict of figures for the history; evaluation only
+    score: Callable = score_samples  # (models, samples, settings) -> scores (B,)
+    change: Callable | None = None  # (rollout, settings) -> the Rollout that is learned from
+    policy_loss: Callable = clipped_loss  # (logprobs, batch, settings) -> loss, dlogprobs, stats
 
 
-def train_ppo(models, prompts, settings, rng, watch=None, resume_path=None, progress=iter):
-    """PPO from start to end, in place on models.policy and models.value_model -> history.
+def train_ppo(
+    models: PPOModels, prompts: list[list[int]], settings: PPOSettings, rng: np.random.Generator,
+    hooks: PPOHooks = PPOHooks(), resume_path: Path | None = None, progress=iter,
+) -> list[dict]:
+    """PPO from start to end, in place on models.policy and models.value_model -> history, one dict
+    of figures for each iteration.
 
-    prompts: list of ids.  watch(rollout) -> dict of figures to be added to the history, for
-    evaluation only: nothing it returns reaches the update.  resume_path and progress as in
-    train_language_model.
+    prompts: list of ids.  resume_path and progress as in train_language_model.
     """
     trained = {"policy": models.policy, "value_model": models.value_model}
     adams = {"policy": init_adam(models.policy), "value_model": init_adam(models.value_model)}
-    kl_coef, history = settings.kl_coef, []
-    rng_state = rng.bit_generator.state  # where the generator stood after the last iteration
-    data = fingerprint([prompts, rng_state], *models[:4])
-    if resume_path is not None and resume_path.exists():
-        kept = load_run(resume_path, KIND, settings, data, trained, adams, rng)
-        kl_coef, history = kept["kl_coef"], kept["history"]
-        rng_state = rng.bit_generator.state
-    whole = True  # no iteration has been started and not finished
-    try:
-        for iteration in progress(range(len(history), settings.iterations)):
-            whole = False
-            rollout, figures = ppo_iteration(
-                models, adams, prompts, kl_coef, settings, iteration, rng
-            )
-            if settings.target_kl is not None:
-                kl_coef = adapt_kl_coef(
-                    kl_coef, figures["kl_estimate"], settings.target_kl,
-                    settings.rollout_size, settings.kl_horizon,
+    data = fingerprint([prompts, rng.bit_generator.state], *models[:4])
+    with resumable(resume_path, KIND, settings, data, trained, adams, rng) as run:
+        for iteration in progress(run.steps(settings.iterations)):
+            started = time.perf_counter()
+            kl_coef = next_kl_coef(run.history, settings)
+
+            # 1. rollout  2. rewards  3. advantages
+            batch = draw_prompts(prompts, settings.rollout_size, rng)
+            samples = sample(models.policy, models.config, batch, settings.max_new_tokens, rng)
+            scores = hooks.score(models, samples, settings)  # (B,)
+            said = make_rollout(models, samples, scores, kl_coef, settings)
+            rollout = said if hooks.change is None else hooks.change(said, settings)
+
+            # 4. losses  5. update
+            minibatches = draw_minibatches(len(rollout.tokens), settings, rng)
+            if settings.threads == 1:
+                policy_rows = update_policy(
+                    models, adams["policy"], rollout, minibatches, iteration, settings,
+                    hooks.policy_loss,
                 )
-            history.append(figures | watch(rollout) if watch else figures)
-            rng_state = rng.bit_generator.state
-            whole = True
-            if resume_path is not None and len(history) % settings.save_every == 0:
-                kept = {"kl_coef": kl_coef, "history": history}
-                save_run(resume_path, KIND, settings, data, trained, adams, kept, rng)
-    except KeyboardInterrupt:
-        # an iteration that was cut in the middle (a notebook's stop button) is not kept
-        if resume_path is not None and whole:
-            rng.bit_generator.state = rng_state
-            kept = {"kl_coef": kl_coef, "history": history}
-            save_run(resume_path, KIND, settings, data, trained, adams, kept, rng)
-        raise
-    return history
+                value_rows = update_value_model(
+                    models, adams["value_model"], rollout, minibatches, iteration, settings
+                )
+            else:
+                policy_rows, value_rows = update_side_by_side(
+                    models, adams, rollout, minibatches, iteration, settings, hooks.policy_loss
+                )
+
+            figures = {"iteration": iteration, **rollout_figures(said, rollout, kl_coef)}
+            figures |= mean_figures(policy_rows) | mean_figures(value_rows)
+            figures["first_approx_kl"] = policy_rows[0]["approx_kl"]  # 0 if sampling = scoring
+            figures["seconds"] = time.perf_counter() - started
+            run.record(figures | hooks.watch(said) if hooks.watch else figures)
+    return run.history
+
+
+def next_kl_coef(history: list[dict], settings: PPOSettings) -> float:
+    """The KL coefficient of the next iteration: fixed, or adapted to the last one's KL."""
+    if not history or settings.target_kl is None:
+        return settings.kl_coef
+    last = history[-1]
+    return adapt_kl_coef(
+        last["kl_coef"], last["kl_estimate"], settings.target_kl, settings.rollout_size,
+        settings.kl_horizon,
+    )

@@ -15,7 +15,7 @@ SPECIALS = ("<pad>", "<bos>", "<eos>")
 class Tokenizer:
     """A fixed list of characters.  `vocab` is one string; character i has the id 3 + i."""
 
-    def __init__(self, vocab):
+    def __init__(self, vocab: str):
         if len(set(vocab)) != len(vocab):
             raise InputError(f"vocabulary has a character twice: {vocab!r}")
         self.vocab = vocab
@@ -27,8 +27,8 @@ class Tokenizer:
     def __len__(self):
         return len(SPECIALS) + len(self.vocab)
 
-    def encode(self, text, where="text"):
-        """str -> list of ids, without BOS and EOS.  `where` names the place in error messages.
+    def encode(self, text: str) -> list[int]:
+        """str -> list of ids, without BOS and EOS.
 
         Raises InputError at the first character that is not in the vocabulary.
         """
@@ -36,13 +36,13 @@ class Tokenizer:
         for position, char in enumerate(text):
             if char not in self.id_of:
                 raise InputError(
-                    f"{where}: character {char!r} at position {position} of {text!r} "
+                    f"character {char!r} at position {position} of {text!r} "
                     f"is not in the vocabulary of {len(self.vocab)} characters"
                 )
             ids.append(self.id_of[char])
         return ids
 
-    def decode(self, ids):
+    def decode(self, ids) -> str:
         """Sequence of ids -> str.  PAD, BOS and EOS are shown as <pad>, <bos>, <eos>."""
         chars = []
         for i in ids:
@@ -50,6 +50,6 @@ class Tokenizer:
         return "".join(chars)
 
 
-def build_tokenizer(texts):
+def build_tokenizer(texts: list[str]) -> Tokenizer:
     """list of str -> Tokenizer over every character that occurs, in code point order."""
     return Tokenizer("".join(sorted(set("".join(texts)))))
