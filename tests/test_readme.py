@@ -146,3 +146,18 @@ def test_it_says_who_the_people_are_and_that_the_story_does_not_come_true_every_
     text = read(name)
     assert "**simulated**" in text or "**模拟的**" in text
     assert "only on some seeds" in text or "只在一部分随机种子上" in text
+
+
+def test_the_changelog_names_places_that_exist():
+    """New paths are there, old ones are not."""
+    rows = re.findall(r"^\| (`.+?) \| (`.+?) \|$", read("CHANGELOG.md"), re.MULTILINE)
+    assert len(rows) > 35
+    for old, new in rows:
+        for path in re.findall(r"`([\w.]+)`", new):
+            file = path.replace("NN", "06").replace(".", "/")
+            places = [REPO / f"minirlhf/{place}" for place in
+                      (f"{file}.py", f"{file}/__init__.py", f"{file.rpartition('/')[0]}.py")]
+            assert path == "figure" or any(place.exists() for place in places), path
+        for path in re.findall(r"`([\w.]+)`", old):
+            file = path.replace("NN", "06").replace(".", "/")
+            assert path == "__main__" or not (REPO / f"minirlhf/{file}.py").exists(), path
