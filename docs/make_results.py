@@ -96,14 +96,13 @@ def story():
                 figures[f"{lang} {sentence} {model}"] = spread(values, form)
         hacked = [hack(run["no_kl"]) for run in runs[lang]]
         for name in hacked[0]:
-            count = sum(h[name] for h in hacked)
-            figures[f"{lang} {name}"] = f"{count} / {len(hacked)}"
+            figures[f"{lang} {name}"] = f"{sum(h[name] for h in hacked)} / {len(hacked)}"
     both = [run for lang in LANGS for run in runs[lang]]
     for name in hack(both[0]["no_kl"]):
         figures[name] = str(sum(hack(run["no_kl"])[name] for run in both))
     lost = [run["summary"]["sft"]["truthful"] - run["summary"]["ppo"]["truthful"] for run in both]
-    samples = both[0]["summary"]["ppo"]["samples"] // 2
-    figures |= {"runs": str(len(both)), "samples": f"{samples:,}",
+    figures |= {"runs": str(len(both)),
+                "samples": f"{both[0]['summary']['ppo']['samples'] // 2:,}",
                 "lost truth": str(sum(loss > 0 for loss in lost)),
                 "least lost": f"{100 * min(lost):.2f}", "most lost": f"{100 * max(lost):.0f}"}
     natural = [list(run["summary"]["probability"].values())[1] for run in both]
@@ -187,15 +186,10 @@ def frontier():
             weaker.append(rows["GRPO", beta]["kl"] / rows["Dr. GRPO", beta]["kl"])
             dpo.append(rows["DPO", beta]["regret"] / rows["PPO", beta]["regret"])
         close += [rows["PPO", beta]["gap"] for beta in (0.2, 0.1)]
-        smallest = min(results["importance_sampling"], key=beta_of)
-        missed.append(exact[smallest["beta"]]["log_z"] - smallest["log_z"])
+        sampled = {r["beta"]: r["log_z"] for r in results["importance_sampling"]}
+        missed.append(exact[min(sampled)]["log_z"] - sampled[min(sampled)])
     return figures | {"GRPO weaker": span(weaker, "{:.1f}"), "DPO regret": span(dpo, "{:.1f}"),
                       "missed": span(missed, "{:.1f}"), "PPO gap": span(close, "{:.2f}")}
-
-
-def beta_of(record):
-    """The record's beta, to sort by."""
-    return record["beta"]
 
 
 # ---- the score climbs, the answers get worse ------------------------------------------------
@@ -258,8 +252,8 @@ def ablations():
             usual, bold = rows["usual", name], rows["bold", name]
             cells = [mean_sd(usual["score"], usual["score_sd"])]
             for r in (usual, bold):
-                cells.append(mean_sd(r["kl_exact"], r["kl_exact_sd"]))
-                cells.append(percent_sd(r["natural"], r["natural_sd"]))
+                cells += [mean_sd(r["kl_exact"], r["kl_exact_sd"]),
+                          percent_sd(r["natural"], r["natural_sd"])]
             figures[f"{lang} {name}"] = row(cells)
     return figures
 
@@ -335,11 +329,11 @@ def speed():
     figures["parameters"] = f"{results['parameters']:,}"
     ratios = []
     for task, ms in results["tasks"].items():
-        ratio, floor = ms["numpy_ms"] / ms["pytorch_ms"], ms["numpy_ms"] / ms["gemm_ms"]
-        times = [f"{ms[side]:.3g}" for side in ("numpy_ms", "pytorch_ms", "gemm_ms")]
-        figures[task] = row([*times, f"{ratio:.2f}", f"{floor:.2f}"])
-        ratios.append(1 - ratio)
-    figures["faster"] = span([100 * saved for saved in ratios], "{:.0f}")
+        numpy, pytorch, floor = (ms[f"{side}_ms"] for side in ("numpy", "pytorch", "gemm"))
+        figures[task] = row([*(f"{time:.3g}" for time in (numpy, pytorch, floor)),
+                             f"{numpy / pytorch:.2f}", f"{numpy / floor:.2f}"])
+        ratios.append(numpy / pytorch)
+    figures["faster"] = span([100 * (1 - ratio) for ratio in ratios], "{:.0f}")
     for module, seconds in results["start_up_s"].items():
         figures["import " + module.split(".")[0]] = f"{seconds:.2f}"
     return figures
