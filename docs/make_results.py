@@ -230,7 +230,7 @@ def overoptimization():
                           and curves["naturalness"][-1] < results["reference"]["mean"])
     return figures | {
         "worse": str(worse), "trainings": str(trainings), "mute": str(mute),
-        "summits": ", ".join(str(int(n)) for n in sorted(summits)),
+        "summits": "{" + ", ".join(str(int(n)) for n in sorted(summits)) + "}",
         "lowest fit": number(min(fit_of_ppo)),
     }
 
