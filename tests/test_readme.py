@@ -37,11 +37,13 @@ def blocks(text, kind):
 
 
 def commands(text):
-    """-> every `python -m minirlhf ...` of the text, in blocks and in sentences."""
+    """-> the words after `python -m minirlhf` or make, in blocks and in sentences."""
     found = [line for line in blocks(text, "sh") if line.startswith("python -m minirlhf")]
     found += re.findall(r"`(python -m minirlhf [^`]+)`", re.sub(r"^```.*?^```$", "", text,
                                                                flags=re.MULTILINE | re.DOTALL))
-    return [shlex.split(line, comments=True)[3:] for line in found]
+    made = [[verb, *shlex.split(words)] for verb, words in
+            re.findall(r'make (demo|teach) ARGS="([^"]*)"', text)]
+    return [shlex.split(line, comments=True)[3:] for line in found] + made
 
 
 def anchors(path):
