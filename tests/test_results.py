@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 REPO = Path(__file__).parent.parent
@@ -105,3 +106,108 @@ def test_the_findings_of_the_readme_are_figures(made):
         rest = re.sub(r"<<.+?>>", "", text)
         assert set(NUMBER.findall(rest)) <= {"0.1", "0.2"}  # coefficients
         assert text.count("\n- ") + 1 == 5
+
+
+# ---- the figures once more, taken from the JSON in another way ------------------------------
+
+
+def page(name, lang):
+    ending = ".md" if lang == "en" else ".zh.md"
+    return (REPO / f"docs/results/{name}{ending}").read_text(encoding="utf-8")
+
+
+def figures_of(name, lang):
+    """benchmarks/NAME_LANG.json -> what it holds."""
+    return json.loads((REPO / f"benchmarks/{name}_{lang}.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("lang", make_results.LANGS)
+def test_the_cells_of_the_ablations(lang):
+    rows = {(row["regime"], row["name"]): row for row in figures_of("ablations", lang)["summary"]}
+    assert len(rows) == 26
+    for _, who in rows:
+        usual, bold = rows["usual", who], rows["bold", who]
+        cells = [f"{usual['score']:.2f} ± {usual['score_sd']:.2f}"]
+        for row in (usual, bold):
+            cells.append(f"{row['kl_exact']:.2f} ± {row['kl_exact_sd']:.2f}")
+            cells.append(f"{100 * row['natural']:.0f} ± {100 * row['natural_sd']:.0f} %")
+        line = next(line for line in page("ablations", lang).splitlines()
+                    if line.endswith(" | ".join(cells) + " |"))
+        assert lang == "zh" or line.startswith(f"| {who} |")
+
+
+@pytest.mark.parametrize("lang", make_results.LANGS)
+def test_the_cells_of_over_optimisation(lang):
+    results, rows = figures_of("overoptimization", lang), {}
+    for row in results["remedies"]:
+        natural = f"{100 * row['natural']:.0f} ± {100 * row['natural_sd']:.0f} %"
+        rows.setdefault(row["remedy"], []).append(natural)
+    for cells in rows.values():
+        assert " | ".join(cells) + " |\n" in page("overoptimization", lang)
+    for method in ("PPO", "PPO, minimum", "best of n"):
+        found = [f for f in results["fits"] if (f["method"], f["what"]) == (method, "naturalness")]
+        cells = [f"{f['alpha']:.2f}, {f['beta']:.2f} ({f['r_squared']:.2f})" for f in found]
+        assert " | ".join(cells).replace("-", "−") + " |\n" in page("overoptimization", lang)
+
+
+@pytest.mark.parametrize("lang", make_results.LANGS)
+def test_the_cells_of_the_labels(lang):
+    both = [figures_of("signals", each) for each in make_results.LANGS]
+    kinds = ("raw scores", "z-scores", "scores as ranks", "rankings")
+    for crowd in both[0]["crowds"]:
+        cells = [f"{100 * results['crowds'][crowd][kind][-1][0]:.0f}"
+                 for results in both for kind in kinds]
+        assert " | ".join(cells) + " |\n" in page("labels", lang)
+    for results in both:
+        for rows in results["ways"].values():
+            cells = [f"{100 * row['natural_held_out'][0]:.0f} ± "
+                     f"{100 * row['natural_held_out'][1]:.0f} %; {100 * row['true'][0]:.0f} %"
+                     for row in rows]
+            assert " | ".join(cells) + " |\n" in page("labels", lang)
+
+
+@pytest.mark.parametrize("lang", make_results.LANGS)
+def test_the_cells_of_the_frontier(lang):
+    both = [figures_of("frontier", each) for each in make_results.LANGS]
+    for rows in zip(*(results["summary"] for results in both), strict=True):
+        cells = []
+        for row in rows:
+            for key in ("reward", "kl", "gap", "regret"):
+                known = key in row
+                cells.append(f"{row[key]:.3f} ± {row[key + '_sd']:.3f}" if known else "–")
+        assert " | ".join(cells).replace("-", "−") + " |\n" in page("frontier", lang), rows
+
+
+@pytest.mark.parametrize("lang", make_results.LANGS)
+def test_the_cells_of_teaching(lang):
+    for each in make_results.LANGS:
+        runs = figures_of("teach_curves", each)["runs"]
+        for key in ("natural_train", "natural_held_out", "true"):
+            for number in (20, 60):
+                values = np.array([point[key] for run in runs for point in run["points"]
+                                   if (run["who"], run["gives"]) == ("a1", "both")
+                                   and point["round"] == number])
+                low, middle, high = np.percentile(values, [0, 50, 100])
+                cell = f"| {middle:.1%} ({low:.1%} – {high:.1%}) |"
+                assert len(values) == 5 and cell in page("teaching", lang)
+
+
+@pytest.mark.parametrize("lang", make_results.LANGS)
+def test_the_cells_of_the_story(lang):
+    runs = make_results.read("story")
+    for model in ("pretrained", "sft", "ppo"):
+        for key in ("natural_train", "natural_held_out"):
+            cells = []
+            for each in make_results.LANGS:
+                values = [run["summary"][model][key] for run in runs[each]]
+                low, middle, high = np.percentile(values, [0, 50, 100])
+                cells.append(f"{middle:.1%} ({low:.1%} – {high:.1%})")
+            assert f"| {cells[0]} | {cells[1]} |\n" in page("story", lang)
+
+
+def test_where_nobody_was_asked_there_is_a_dash():
+    points = [{"round": 60, "true": share} for share in (0.1, 0.9, 0.4)]
+    runs = [{"who": "a1", "gives": "both", "points": [point]} for point in points]
+    values = make_results.taught(runs, "a1", "both", 60, "true")
+    assert make_results.spread(values) == "40.0% (10.0% – 90.0%)"
+    assert make_results.taught(runs, "a1", "rankings", 60, "true") == []
