@@ -5,12 +5,12 @@
     python benchmarks/teach_curves.py --lang zh
     python benchmarks/teach_curves.py --tell          # tables and pictures from the JSON alone
 
-Every run is a session of minirlhf/teach/ that starts from data/LANG/pretrained.npz.  The annotator a1
-gives corrections only, rankings only (and says which answers are unnatural), or both; three others
-have another taste.  For comparison: both beside 60 seed labels, and these seed labels alone, with
-no word of the annotator.  After some rounds every question is asked several times, training and
-held-out ones, and the judge, who is simulated too, says what is natural.  What he says reaches no
-update.
+Every run is a session of minirlhf/teach that starts from data/LANG/pretrained.npz.  The annotator
+a1 gives corrections only, rankings only (and says which answers are unnatural), or both; three
+others have another taste.  For comparison: both beside 60 seed labels, and these seed labels alone,
+with no word of the annotator.  After some rounds every question is asked several times, training
+and held-out ones, and the judge, who is simulated too, says what is natural.  What he says reaches
+no update.
 Each finished run is kept at once in benchmarks/teach_curves_LANG.json.
 """
 
