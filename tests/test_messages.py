@@ -17,7 +17,7 @@ from minirlhf.messages import CATALOGUE, later, load_messages, read_catalogue
 ROOT = Path(__file__).resolve().parent.parent
 CHINESE = DATA / "zh" / CATALOGUE
 # Folders and files of the package without a Chinese character outside of docstrings.
-FOLDERS_DONE = ["rufus", "plots.py", "messages.py", "teach"]
+FOLDERS_DONE = ["rufus", "plots.py", "messages.py", "teach", "experiments", "beyond"]
 CHINESE_CHARACTER = re.compile("[\u4e00-\u9fff]")
 
 

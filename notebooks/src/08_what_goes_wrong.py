@@ -23,8 +23,7 @@ import minirlhf.course.lesson08.runs as runs08
 from minirlhf.course import answer, check, hint, play, show, solution, where
 from minirlhf.data import DATA
 from minirlhf.experiments.overoptimization import curves as gao
-from minirlhf.experiments.overoptimization import ensemble as remedies
-from minirlhf.experiments.overoptimization import words as goodhart
+from minirlhf.experiments.overoptimization import ensemble, stopping, summary
 from minirlhf.rufus.people import careless, length_lover
 
 # %% [markdown]
@@ -145,9 +144,9 @@ results = json.loads(file.read_text(encoding="utf-8"))
 PANELS = {"50": "50 rankings", "600": "600 rankings", "biased": "600, by one who likes length"}
 fits, tops, ends = {}, {}, {}
 for labels in PANELS:
-    group = goodhart.group_of(results["rows"], labels, "PPO")
+    group = summary.group_of(results["rows"], labels, "PPO")
     kl = np.concatenate([row["curves"]["kl"] for row in group])  # (N,)
-    gains = [goodhart.gains(row, results["reference"], "naturalness") for row in group]
+    gains = [summary.gains(row, results["reference"], "naturalness") for row in group]
     gain = np.concatenate(gains)  # (N,)
     fits[labels] = gold_kl_curve(kl[kl > 0], gain[kl > 0])
     tops[labels], ends[labels] = np.mean(np.max(gains, axis=1)), [values[-1] for values in gains]
@@ -196,14 +195,14 @@ def early_stop(signal, patience):
 early_stop = check(early_stop)
 
 # %%
-budget = remedies.stop_above(free["kl"], 1.5).kept
+budget = stopping.stop_above(free["kl"], 1.5).kept
 for name, kept in (("second reward model", early_stop(np.array(free["held_out"]), 2)),
                    ("gold (if only we knew)", early_stop(np.array(free["gold"]), 2)),
                    ("KL below 1.5 nats", budget)):
     print(f"{name:23} keeps iteration {free['iteration'][kept]:2}: natural "
           f"{free['natural'][kept]:.0%}")
 assert early_stop(np.array(free["held_out"]), 2) == 10  # never stops
-where(remedies.stop_at_peak)
+where(stopping.stop_at_peak)
 
 # %% [markdown]
 # The second reward model never gave the alarm: it likes the garbage too. It has learned from other
@@ -237,7 +236,7 @@ print("one judge ", np.round(garbage[0], 2))
 print("sternest  ", np.round(ensemble_min(garbage, usual), 2))
 liked = int(np.sum(ensemble_min(garbage, usual) > 0))
 print(f"{liked} of {len(rows)} hacks still score above the reference's mean")
-where(remedies.ensemble_minimum)
+where(ensemble.ensemble_minimum)
 
 # %% [markdown]
 # **Predict before you run.** The same hard push, on the minimum of four reward models. And once on
