@@ -18,6 +18,7 @@ from helpers.checks_step3 import (
     OLD_VALUES,
     RETURNS,
     VALUES,
+    clipped_loss_errors,
     gae_errors,
     many_values_inside_the_range,
     naive_gae,
@@ -222,7 +223,10 @@ def test_example_the_value_on_the_padding_is_inert(on_padding):
 
 
 @pytest.mark.parametrize(
-    "errors", [policy_loss_errors, value_loss_errors, gae_errors, rewards_errors, whiten_errors]
+    "errors", [
+        policy_loss_errors, clipped_loss_errors, value_loss_errors, gae_errors, rewards_errors,
+        whiten_errors,
+    ],
 )
 def test_agrees_with_its_naive_version(errors):
     assert not wrong(errors())

@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from helpers.gradients import loss_errors
-from helpers.models import ADVANTAGE, ERROR, MASK, MOVED, RATIO
+from helpers.models import ADVANTAGE, ERROR, MASK, MOVED, RATIO, TARGETS
+from helpers.ppo import minibatch
 from minirlhf import step3_ppo
 from minirlhf.gradcheck import relative_error
 
@@ -44,6 +45,13 @@ def naive_value_loss():
 
 def policy_loss_errors(module=step3_ppo):
     result = module.ppo_policy_loss(LOGPROBS, OLD_LOGPROBS, ADVANTAGE, MASK, 0.2)
+    return loss_errors(result, naive_policy_loss, LOGPROBS)
+
+
+def clipped_loss_errors(module=step3_ppo):
+    """The same through a Minibatch, of which the range is a setting."""
+    batch = minibatch(TARGETS, TARGETS, MASK, old_logprobs=OLD_LOGPROBS, advantages=ADVANTAGE)
+    result = module.clipped_loss(LOGPROBS, batch, step3_ppo.PPOSettings(clip_range=0.2))
     return loss_errors(result, naive_policy_loss, LOGPROBS)
 
 

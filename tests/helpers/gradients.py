@@ -14,6 +14,7 @@ def loss_errors(result, naive, *arrays):
     """
     naive_loss, naive_stats = naive()
     loss, gradients, stats = result[0], result[1 : 1 + len(arrays)], result[1 + len(arrays) :]
+    assert len(stats) == bool(naive_stats), result
     errors = {"loss": abs(loss - naive_loss) / abs(naive_loss)}
     for i, (gradient, array) in enumerate(zip(gradients, arrays, strict=True)):
         errors[f"gradient {i}"] = relative_error(
