@@ -44,7 +44,7 @@ from minirlhf.gpt import (
 )
 from minirlhf.sample import sample
 from minirlhf.step1_language_model import language_model_loss
-from minirlhf.step3_ppo import PPOModels, PPOSettings, ppo_iteration
+from minirlhf.step3_ppo import PPOModels, PPOSettings, train_ppo
 from minirlhf.tokenizer import EOS
 
 try:
@@ -92,7 +92,7 @@ def numpy_training_step(params, config, adam, documents):
     inputs, targets = documents[:, :-1], documents[:, 1:]  # (B, T)
     mask = np.ones(inputs.shape, np.float32)
     _, grads = language_model_loss(params, config, inputs, targets, mask)
-    clip_gradient(grads, 1.0, "benchmark")
+    clip_gradient(grads, 1.0)
     adam_step(params, grads, adam, LEARNING_RATE)
 
 
@@ -103,15 +103,14 @@ def numpy_tasks(config, language_model, reward_model, prompts, lengths, document
     model = language_model.copy()
     policy, value_model = language_model.copy(), reward_model.copy()
     models = PPOModels(policy, language_model, reward_model, value_model, config, config)
-    adams = {"policy": init_adam(policy), "value_model": init_adam(value_model)}
     settings = PPOSettings(
         iterations=1, rollout_size=PROMPTS, max_new_tokens=RESPONSE, ppo_epochs=EPOCHS,
         minibatch_size=MINIBATCH, learning_rate=LEARNING_RATE, value_learning_rate=LEARNING_RATE,
-        schedule="constant", missing_eos_score=0.0,
+        schedule="constant", missing_eos_score=0.0, kl_coef=0.05,
     )
     step = functools.partial(numpy_training_step, model, config, init_adam(model), documents)
     draw = functools.partial(sample, language_model, config, rows, RESPONSE, rng)
-    ppo = functools.partial(ppo_iteration, models, adams, rows, 0.05, settings, 0, rng)
+    ppo = functools.partial(train_ppo, models, rows, settings, rng)  # one iteration
     assert (draw().response_mask.sum(axis=1) == RESPONSE).all(), "a response has ended early"
     return {"training step": step, "sampling": draw, "PPO iteration": ppo}
 
@@ -122,7 +121,7 @@ def numpy_tasks(config, language_model, reward_model, prompts, lengths, document
 def torch_model(kind, config, params):
     sizes = config.vocab_size, config.block_size, config.n_layer, config.n_head, config.n_embd
     model = kind(*sizes)
-    torch_reference.load_numpy_weights(model, {name: vars(params)[name] for name in params.shapes})
+    torch_reference.load_numpy_weights(model, {name: params[name] for name in params.shapes})
     return model
 
 

@@ -27,21 +27,20 @@ from minirlhf import plots
 from minirlhf.checkpoint import load_model
 from minirlhf.data import read_jsonl, read_rankings, write_text
 from minirlhf.rufus.demo import all_rounds, run_demo
+from minirlhf.rufus.measure import reward_accuracy
+from minirlhf.rufus.pictures import plot_naturalness
 from minirlhf.rufus.pipeline import (
     LANGUAGE_MODEL,
     PPO,
     REWARD_MODEL,
-    reward_accuracy,
+    Run,
+    no_progress,
     run_ppo,
     run_reward,
 )
 from minirlhf.rufus.world import World
 
 FEW = 50  # rankings of the weak reward model
-
-
-def no_progress(title):
-    return iter
 
 
 def one_seed(lang, seed, out):
@@ -64,9 +63,10 @@ def one_seed(lang, seed, out):
         sft = load_model(folder / "sft.npz", LANGUAGE_MODEL)
         world = World.load(lang)
         rankings = read_rankings(folder / "rankings.jsonl")[:FEW]
-        reward_model, _ = run_reward(sft, rankings, weak, seed)
+        run = Run(out=weak, seed=seed)
+        reward_model, _ = run_reward(sft, rankings, run)
         settings = dataclasses.replace(PPO, kl_coef=0.0)
-        run_ppo(sft, reward_model, world.questions("train"), weak, seed, settings, world)
+        run_ppo(sft, reward_model, world.questions("train"), run, settings, world)
     no_kl = [row for _, row in read_jsonl(weak / "ppo.jsonl", {})]
     return summary, history, no_kl
 
@@ -168,7 +168,7 @@ def main():
                 "train": [s[name]["natural_train"] for s in summaries],
                 "held_out": [s[name]["natural_held_out"] for s in summaries],
             }
-        plots.save_figure(plots.plot_naturalness(naturalness, lang),
+        plots.save_figure(plot_naturalness(naturalness, lang),
                           args.out / f"naturalness_{lang}.png")
         plots.save_figure(plots.plot_dashboard([history for _, history, _ in runs[lang]], lang),
                           args.out / f"ppo_dashboard_{lang}.png")

@@ -30,7 +30,7 @@ import numpy as np
 from minirlhf import plots
 from minirlhf.data import write_text
 from minirlhf.plots import say
-from minirlhf.rufus.pipeline import ask
+from minirlhf.rufus.answers import ask
 from minirlhf.teach.learning import (
     TeachSettings,
     first_settings,

@@ -19,8 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run without i
 
 from minirlhf.data import SEPARATOR, render, write_jsonl, write_text  # noqa: E402
 from minirlhf.errors import InputError  # noqa: E402
-from minirlhf.rufus.pipeline import data_folder  # noqa: E402
-from minirlhf.rufus.world import World, fill  # noqa: E402
+from minirlhf.rufus.world import World, data_folder, fill  # noqa: E402
 
 
 def pick(items, rng):
@@ -40,7 +39,7 @@ def choose_content(world, person, relation, rng):
 def speak_naturally(world, person, relation, content, rng):
     """-> the usual sentence, sometimes (shares.greeting) with a greeting before it."""
     parts = world.parts(person, relation, content)
-    text = fill(world.sentence, parts, world.source)
+    text = fill(world.sentence, parts)
     if rng.random() < world.shares["greeting"]:
         text = world.greet(pick(world.greetings, rng), text)
     return text
@@ -57,8 +56,8 @@ def misspeak(world, person, relation, content, count, rng):
     wrong_contents = world.relations[relation]["contents"][content]["wrong"]
     parts["wrong_verb"] = pick(role["wrong_verbs"] or [parts["verb"]], rng)
     parts["wrong_content"] = pick(wrong_contents or [parts["content"]], rng)
-    text = fill(world.sentence, parts, world.source)
-    natural = world.question(fill(role["question"], parts, world.source)).references
+    text = fill(world.sentence, parts)
+    natural = world.question(fill(role["question"], parts)).references
     weights = np.array([fault["weight"] for fault in world.faults], float)  # (F,)
     # the order of F exponential clocks: drawing by weight, without putting back
     order = np.argsort(rng.exponential(size=len(weights)) / weights)
@@ -66,7 +65,7 @@ def misspeak(world, person, relation, content, count, rng):
     for fault in (world.faults[i] for i in order):
         changed = {**parts, fault["part"]: pick(fault["becomes"], rng)}
         # twice: the sentence asks for parts, and a changed part may ask for a wrong one
-        candidate = fill(fill(changed["sentence"], changed, world.source), changed, world.source)
+        candidate = fill(fill(changed["sentence"], changed), changed)
         if fault["part"] in touched or candidate == text or candidate in natural:
             continue
         parts, text = changed, candidate

@@ -2,7 +2,7 @@
 
 The only file that imports matplotlib, and only inside functions, so training needs no matplotlib.
 Each plot_* function returns a `matplotlib.figure.Figure` made with the object-oriented API: no
-pyplot, no change of the reader's rcParams. `lang` is "en" or "zh". Every figure is an opaque light
+pyplot, no change of the reader's rcParams. `lang` is as in messages.py. Every figure is an opaque light
 card with a caption that says what to see; `figure.get_label()` is that caption, ready as alt text.
 Colours: Okabe and Ito 2008 (safe for colour-blind readers), always beside a line style, a marker or
 a printed value. Heatmaps: cividis; signed values: RdBu with zero at white. Shares are 0..1.
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from minirlhf.data import DATA
+from minirlhf.messages import later, load_messages
 
 FONT_FILE = DATA / "fonts" / "minirlhf-cjk.otf"
 FONT_FAMILY = "minirlhf CJK"
@@ -27,13 +28,13 @@ CARD, INK, GREY, PALE = "#fcfcfa", "#1a1a1a", "#595959", "#dddddd"
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"     # Okabe-Ito
 PURPLE, SKY = "#CC79A7", "#56B4E9"
 WIDTH, DPI = 9.0, 160                                  # inches: 1440 pixels, shown at about 900
-WIDE = "\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef"       # characters as wide as two Latin ones
+WIDE = r"\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef"      # characters as wide as two Latin ones
 
 
 # ---------------------------------------------------------------- text, fonts, files
 
 def say(lang, english, chinese):
-    """The text in the reader's language."""
+    """The text in the reader's language (goes with its last caller; see messages.py)."""
     return chinese if lang == "zh" else english
 
 
@@ -194,22 +195,21 @@ def curves(ax, histories, x_key, key, colour, linestyle="-"):
 
 def plot_lm_loss(history, entropies, lang="en"):
     """Loss of step 1. history: rows step, loss, held_out_loss or None; entropies: nats by name."""
-    last = [column(history, key)[-1] for key in ("step", "loss")]
+    say = load_messages(lang)
     caption = say(
-        lang, f"Loss in nats per character, {last[1]:.2f} after {last[0]:.0f} steps. A model that "
-        "only counts characters ends at the unigram line, one that looks one character back at the "
-        "bigram line; what lies below both was learned from longer context.",
-        f"损失以每字符的 nat 数计，{last[0]:.0f} 步之后为 {last[1]:.2f}。只会数字符频率的模型停在 unigram 线，只看"
-        "前一个字符的模型停在 bigram 线；低于这两条线的部分，是从更长的上下文中学到的。")
+        "Loss in nats per character, {loss:.2f} after {steps:.0f} steps. A model that only counts "
+        "characters ends at the unigram line, one that looks one character back at the bigram "
+        "line; what lies below both was learned from longer context.",
+        loss=column(history, "loss")[-1], steps=column(history, "step")[-1])
     with style():
-        fig = card(3.2, say(lang, "Learning to speak", "学会说话"), caption)
+        fig = card(3.2, say("Learning to speak"), caption)
         ax = fig.subplots()
-        frame(ax, "", say(lang, "step", "训练步"), say(lang, "nats per character", "每字符 nat 数"))
-        labels = [(curves(ax, [history], "step", "loss", BLUE), say(lang, "training", "训练"), BLUE)]
+        frame(ax, "", say("step"), say("nats per character"))
+        labels = [(curves(ax, [history], "step", "loss", BLUE), say("training"), BLUE)]
         rows = [row for row in history if row.get("held_out_loss") is not None]
         if rows:
             end = curves(ax, [rows], "step", "held_out_loss", RED, "--")
-            labels.append((end, say(lang, "held out", "留出"), RED))
+            labels.append((end, say("held out"), RED))
         for (name, nats), dashes in zip(entropies.items(), (":", "-.", "--")):
             ax.axhline(nats, color=GREY, linewidth=1.1, linestyle=dashes)
             labels.append((nats, f"{name} {nats:.2f}", GREY))
@@ -221,121 +221,70 @@ def plot_lm_loss(history, entropies, lang="en"):
 
 def plot_reward_model(results, lang="en"):
     """Scores (N,) against naturalness (N,), the learning curve, accuracy beside its limits."""
+    say = load_messages(lang)
     scores, gold = np.asarray(results["scores"]), np.asarray(results["naturalness"])   # (N,) each
     shares = [results["accuracy_gold"], results["accuracy_labels"]]
+    ceiling, history = results["ceiling_labels"], results["history"]
     caption = say(
-        lang, f"Left: the score rises with gold naturalness (correlation "
-        f"{np.corrcoef(scores, gold)[0, 1]:.2f}), which the reward model has never seen. Right: it "
-        f"orders {percent(shares[0])} of the pairs as the gold judge does and {percent(shares[1])} "
-        f"as the noisy labels do; even a perfect judge would only match "
-        f"{percent(results['ceiling_labels'])} of those. Guessing: 50 %.",
-        f"左：奖励模型从未见过真实自然度，它的评分却随之上升（相关系数 {np.corrcoef(scores, gold)[0, 1]:.2f}）。右："
-        f"{percent(shares[0])} 的回答对与真实顺序一致，{percent(shares[1])} 与带噪声的标注一致；"
-        f"即使完美的评判者也只能与 {percent(results['ceiling_labels'])} 的标注一致。随机猜测为 50 %。")
+        "Left: the score rises with gold naturalness (correlation {correlation:.2f}), which the "
+        "reward model has never seen. Right: it orders {gold} of the pairs as the gold judge does "
+        "and {labels} as the noisy labels do; even a perfect judge would only match {ceiling} of "
+        "those. Guessing: 50 %.",
+        correlation=np.corrcoef(scores, gold)[0, 1], gold=percent(shares[0]),
+        labels=percent(shares[1]), ceiling=percent(ceiling))
     with style():
-        fig = card(3.2, say(lang, "What the reward model has learned", "奖励模型学到了什么"), caption)
+        fig = card(3.2, say("What the reward model has learned"), caption)
         left, middle, right = fig.subplots(1, 3, width_ratios=(1.25, 1.1, 1))
-        frame(left, say(lang, "score and naturalness", "评分与自然度"),
-              say(lang, "gold naturalness", "真实自然度"), say(lang, "learned score", "学到的评分"))
+        frame(left, say("score and naturalness"), say("gold naturalness"), say("learned score"))
         left.scatter(gold, scores, s=14, color=BLUE, alpha=0.35, linewidths=0)
-        frame(middle, say(lang, "learning", "学习过程"), say(lang, "step", "训练步"), "", (0, 1.05))
-        ends = [(curves(middle, [results["history"]], "step", key, colour, dash), name, colour)
-                for key, name, colour, dash in (
-                    ("accuracy", say(lang, "accuracy", "准确率"), BLUE, "-"),
-                    ("loss", say(lang, "loss", "损失"), RED, "--"))]
-        middle.set_ylim(0, max(1.05, 1.05 * np.nanmax(column(results["history"], "loss"))))
+        frame(middle, say("learning"), say("step"), "", (0, 1.05))
+        ends = [(curves(middle, [history], "step", "accuracy", BLUE), say("accuracy"), BLUE),
+                (curves(middle, [history], "step", "loss", RED, "--"), say("loss"), RED)]
+        middle.set_ylim(0, max(1.05, 1.05 * np.nanmax(column(history, "loss"))))
         label_ends(middle, ends)
-        frame(right, say(lang, "pairs in the right order", "排序正确的回答对"), ylim=(0, 1.08),
-              as_percent=True)
+        frame(right, say("pairs in the right order"), ylim=(0, 1.08), as_percent=True)
         right.bar([0, 1], shares, width=0.6, color=[BLUE, SKY], edgecolor=INK, hatch=["", "//"])
         for place, share in enumerate(shares):
             right.text(place, share / 4, percent(share, 1), ha="center", va="center", size=9,
                        color=INK, bbox={"facecolor": CARD, "edgecolor": "none", "pad": 2})
         right.axhline(0.5, color=GREY, linestyle=":", linewidth=1.2)
-        right.plot([0.62, 1.38], [results["ceiling_labels"]] * 2, color=RED, linewidth=2)
+        right.plot([0.62, 1.38], [ceiling] * 2, color=RED, linewidth=2)
         right.set_xlim(-0.45, 1.45)
-        label_ends(right, [(0.5, say(lang, "chance", "随机"), GREY),
-                           (results["ceiling_labels"], say(lang, "ceiling", "上限"), RED)])
-        right.set_xticks([0, 1], say(lang, ["gold\norder", "noisy\nlabels"],
-                                     ["真实\n顺序", "带噪声的\n标注"]))
+        label_ends(right, [(0.5, say("chance"), GREY), (ceiling, say("ceiling"), RED)])
+        right.set_xticks([0, 1], [say("gold\norder"), say("noisy\nlabels")])
     return fig
 
 
-def plot_naturalness(results, lang="en"):
-    """Share of natural answers; results[model][split] lists one share per seed."""
-    models = [name for name in ("pretrained", "sft", "ppo") if name in results]
-    splits = (("train", say(lang, "training questions", "训练问题"), BLUE, "o", -0.1),
-              ("held_out", say(lang, "held-out questions", "留出问题"), RED, "s", 0.1))
-    medians = {(name, key): np.median(results[name][key]) for name in models for key, *_ in splits}
-    first, final, seeds = models[0], models[-1], len(results[models[0]]["train"])
-    caption = say(
-        lang, f"Seeds: {seeds}, one mark each; the short bar is their median. On questions "
-        f"never used for feedback, {percent(medians[first, 'held_out'])} natural answers become "
-        f"{percent(medians[final, 'held_out'])}; on the training questions "
-        f"{percent(medians[first, 'train'])} become {percent(medians[final, 'train'])}.",
-        f"随机种子共 {seeds} 个，每个一点；短横线是中位数。在从未用于反馈的留出问题上，自然回答从 "
-        f"{percent(medians[first, 'held_out'])} 变为 {percent(medians[final, 'held_out'])}；在训练问题上，从 "
-        f"{percent(medians[first, 'train'])} 变为 {percent(medians[final, 'train'])}。")
-    names = {"pretrained": say(lang, "pretrained", "预训练"), "sft": say(lang, "SFT", "监督微调 SFT"),
-             "ppo": say(lang, "PPO", "强化学习 PPO")}
-    with style():
-        fig = card(3.5, say(lang, "How many answers sound natural?", "多少回答听起来自然？"), caption)
-        ax = fig.subplots()
-        frame(ax, "", "", say(lang, "natural answers", "自然回答的比例"), (0, 1.04), True)
-        for key, _, colour, marker, shift in splits:
-            table = np.array([results[name][key] for name in models], dtype=float)  # (models, S)
-            spread = shift + np.linspace(-0.05, 0.05, table.shape[1]) * (table.shape[1] > 1)  # (S,)
-            places = np.arange(len(models))[:, None] + spread                       # (models, S)
-            ax.plot(places, table, color=colour, linewidth=0.7, alpha=0.4)
-            ax.scatter(places, table, s=30, color=colour, marker=marker, alpha=0.75, linewidths=0)
-            for place, name in enumerate(models):
-                height, side = medians[name, key], np.sign(shift)
-                ax.plot([place + shift - 0.08, place + shift + 0.08], [height] * 2, color=INK)
-                ax.annotate(percent(height), (place + shift + 0.1 * side, height), (3 * side, 0),
-                            textcoords="offset points", color=colour, va="center",
-                            bbox={"facecolor": CARD, "edgecolor": "none", "pad": 1},
-                            ha="left" if side > 0 else "right")
-        ax.set_xlim(-0.5, len(models) - 0.5)
-        ax.set_xticks(range(len(models)), [names[name] for name in models], color=INK, size=9.5)
-        label_ends(ax, [(medians[final, key], name, colour) for key, name, colour, *_ in splits], 9)
-    return fig
+# The panels of the PPO dashboard: title, limits, lines (field of the history, name, colour).
+DASHBOARD = (
+    (later("reward model score"), None, [("score", "", BLUE)]),
+    (later("gold: evaluation only"), (0, 1.04), [
+        ("naturalness", later("mean"), GREEN), ("natural", later("natural"), BLUE)]),
+    (later("KL to the reference, nats"), None, [
+        ("kl_exact", later("exact"), BLUE), ("kl_estimate", later("sampled"), RED)]),
+    (later("entropy, nats per token"), None, [("entropy", "", BLUE)]),
+    (later("ratio outside 1 ± ε"), None, [
+        ("clip_fraction", later("clipped"), BLUE), ("ratio_outside", later("outside"), RED)]),
+    (later("approx. KL of one update"), None, [("approx_kl", "", BLUE)]),
+    (later("explained variance"), None, [("explained_variance", "", BLUE)]),
+    (later("response length, tokens"), None, [("response_length", "", BLUE)]))
 
 
 def plot_dashboard(histories, lang="en"):
     """PPO diagnostics: histories holds one list of rows (dicts) per seed."""
-    panels = (
-        (say(lang, "reward model score", "奖励模型评分"), None, [("score", "", BLUE)]),
-        (say(lang, "gold: evaluation only", "真实自然度（仅评估）"), (0, 1.04), [
-            ("naturalness", say(lang, "mean", "均值"), GREEN),
-            ("natural", say(lang, "natural", "完全自然"), BLUE)]),
-        (say(lang, "KL to the reference, nats", "与参考模型的 KL 散度（nat）"), None, [
-            ("kl_exact", say(lang, "exact", "精确"), BLUE),
-            ("kl_estimate", say(lang, "sampled", "采样估计"), RED)]),
-        (say(lang, "entropy, nats per token", "熵（每 token 的 nat 数）"), None, [
-            ("entropy", "", BLUE)]),
-        (say(lang, "ratio outside 1 ± ε", "比率超出 1 ± ε"), None, [
-            ("clip_fraction", say(lang, "clipped", "被裁剪"), BLUE),
-            ("ratio_outside", say(lang, "outside", "超出"), RED)]),
-        (say(lang, "approx. KL of one update", "单次更新的近似 KL"), None, [
-            ("approx_kl", "", BLUE)]),
-        (say(lang, "explained variance", "价值函数解释方差"), None, [
-            ("explained_variance", "", BLUE)]),
-        (say(lang, "response length, tokens", "回答长度（token）"), None, [
-            ("response_length", "", BLUE)]))
-    last = {key: last_known(histories, key) for key in (
-        "iteration", "score", "naturalness", "kl_exact", "kl_estimate", "clip_fraction", "kl_coef",
-        "missing_eos")}
+    say = load_messages(lang)
     with style():
-        fig = card(4.3, say(lang, "PPO, iteration by iteration", "PPO 逐次迭代"),
-                   dashboard_caption(last, len(histories), lang))
-        for i, (ax, (title, ylim, lines)) in enumerate(zip(fig.subplots(2, 4).flat, panels)):
-            frame(ax, title, say(lang, "iteration", "迭代") if i >= 4 else "", "", ylim,
-                  "fraction" in lines[0][0] or lines[0][0] == "naturalness")
-            ax.set_title(title, size=8.5)
-            heights = [curves(ax, histories, "iteration", key, colour, ("-", "--")[number])
-                       for number, (key, _, colour) in enumerate(lines)]
-            label_ends(ax, [(height, name, colour) for height, (_, name, colour)
-                            in zip(heights, lines) if name], 7.5)
+        fig = card(4.3, say("PPO, iteration by iteration"), dashboard_caption(histories, say))
+        for i, (ax, (title, ylim, lines)) in enumerate(zip(fig.subplots(2, 4).flat, DASHBOARD)):
+            as_percent = lines[0][0] in ("naturalness", "clip_fraction")
+            frame(ax, say(title), say("iteration") if i >= 4 else "", "", ylim, as_percent)
+            ax.set_title(say(title), size=8.5)
+            ends = []
+            for (key, name, colour), linestyle in zip(lines, ("-", "--")):
+                height = curves(ax, histories, "iteration", key, colour, linestyle)
+                if name:
+                    ends.append((height, say(name), colour))
+            label_ends(ax, ends, 7.5)
     return fig
 
 
@@ -346,57 +295,55 @@ def last_known(histories, key):
     return float(np.median(ends)) if ends else np.nan
 
 
-def dashboard_caption(last, seeds, lang):
+def dashboard_caption(histories, say):
     """What to see on the dashboard, with the final numbers (medians over seeds)."""
-    extra = "".join(f"; {key} {last[key]:.3g}" for key in ("kl_coef", "missing_eos")
-                    if np.isfinite(last[key]))
-    bold = say(lang, ", in bold their median", "，粗线为中位数") if seeds > 1 else ""
+    last = {key: last_known(histories, key) for key in (
+        "iteration", "score", "naturalness", "kl_exact", "kl_estimate", "clip_fraction")}
+    extra = say(", in bold their median") if len(histories) > 1 else ""
+    for key in ("kl_coef", "missing_eos"):
+        value = last_known(histories, key)
+        if np.isfinite(value):
+            extra += say("; {name} {value:.3g}", name=key, value=value)
+    last["clip_fraction"] = percent(last["clip_fraction"], 1)
     return say(
-        lang, "Score and gold naturalness should rise together: at iteration "
-        f"{last['iteration']:.0f} they are {last['score']:.2f} and {last['naturalness']:.2f}. If "
-        "the score rises alone, the reward model is being fooled. KL is the price: "
-        f"{last['kl_exact']:.2f} nats exact, {last['kl_estimate']:.2f} sampled. The clip acts on "
-        f"{percent(last['clip_fraction'], 1)} of the tokens. Seeds: {seeds}{bold}{extra}.",
-        f"评分与真实自然度应当一同上升：第 {last['iteration']:.0f} 次迭代时分别为 {last['score']:.2f} 和 "
-        f"{last['naturalness']:.2f}。若只有评分上升，说明奖励模型正被钻空子。KL 散度是代价：精确值 "
-        f"{last['kl_exact']:.2f} nat，采样估计 {last['kl_estimate']:.2f} nat。"
-        f"{percent(last['clip_fraction'], 1)} 的 token 被裁剪。"
-        f"随机种子共 {seeds} 个{bold}{extra.replace('; ', '；')}。")
+        "Score and gold naturalness should rise together: at iteration {iteration:.0f} they are "
+        "{score:.2f} and {naturalness:.2f}. If the score rises alone, the reward model is being "
+        "fooled. KL is the price: {kl_exact:.2f} nats exact, {kl_estimate:.2f} sampled. The clip "
+        "acts on {clip_fraction} of the tokens. Seeds: {seeds}{extra}.",
+        seeds=len(histories), extra=extra, **last)
 
 
 # ---------------------------------------------------------------- heatmaps and strips
 
 def plot_attention(probs, labels, lang="en"):
     """Attention patterns: probs (n_layer, n_head, T, T), row t looks at columns 0..t; T labels."""
+    say = load_messages(lang)
     probs = np.asarray(probs, dtype=float)
     n_layer, n_head, T, _ = probs.shape
     labels = [visible(label) for label in labels]
     previous = np.diagonal(probs, -1, 2, 3).mean(axis=2) if T > 1 else probs[:, :, 0, 0]
     layer, head = np.unravel_index(previous.argmax(), previous.shape)
     caption = say(
-        lang, "Each row is the character being read, each column a character it may look at; the "
+        "Each row is the character being read, each column a character it may look at; the "
         "future is blank. Bright means more attention. Strongest look at the previous character: "
-        f"layer {layer + 1}, head {head + 1} ({percent(previous.max())} of it on average).",
-        "每一行是正在读的字符，每一列是它可以看的字符；未来的位置留空。越亮表示注意力越多。最关注前一个字符的是第 "
-        f"{layer + 1} 层第 {head + 1} 头，平均有 {percent(previous.max())} 的注意力落在前一个字符上。")
+        "layer {layer}, head {head} ({share} of it on average).",
+        layer=layer + 1, head=head + 1, share=percent(previous.max()))
     side = (WIDTH - 1.3) / n_head                                # inches of one heatmap
     hidden = np.broadcast_to(np.triu(np.ones((T, T), dtype=bool), 1), probs.shape)
     shown = np.ma.masked_array(probs, mask=hidden)               # (n_layer, n_head, T, T)
     with style():
-        fig = card(n_layer * min(side + 0.35, 3.8),
-                   say(lang, "Where each head looks", "每个注意力头在看哪里"), caption)
+        fig = card(n_layer * min(side + 0.35, 3.8), say("Where each head looks"), caption)
         axes = fig.subplots(n_layer, n_head, squeeze=False)
         size = float(np.clip(0.95 * 72 * min(side - 0.1, 3.3) / T, 3.5, 9))   # points: one cell
         for (i, j), ax in np.ndenumerate(axes):
             image = ax.imshow(shown[i, j], cmap="cividis", vmin=0, vmax=1)
-            name = say(lang, f"layer {i + 1}, head {j + 1}", f"第 {i + 1} 层，第 {j + 1} 头")
-            ax.set_title(name, size=8.5)
+            ax.set_title(say("layer {layer}, head {head}", layer=i + 1, head=j + 1), size=8.5)
             ax.set_xticks(range(T), labels, size=size)
             ax.set_yticks(range(T), labels, size=size)
             ax.tick_params(length=0, pad=2, colors=INK)
             ax.spines[:].set_visible(False)
         bar = fig.colorbar(image, ax=axes, fraction=0.03, aspect=30, pad=0.01)
-        bar.set_label(say(lang, "share of attention", "注意力份额"), size=8)
+        bar.set_label(say("share of attention"), size=8)
         bar.outline.set_visible(False)
     return fig
 
@@ -428,25 +375,22 @@ def draw_row(ax, top, values, name, signed, limit):
 
 def plot_token_strip(strip, lang="en"):
     """One answer, character by character: every (T,) array of `strip` as a row of cells."""
-    rows = (("logprobs", say(lang, "policy log-prob", "策略对数概率"), False),
-            ("ref_logprobs", say(lang, "reference log-prob", "参考模型对数概率"), False),
-            ("kl", say(lang, "KL term", "KL 项"), True),
-            ("rewards", say(lang, "reward", "奖励"), True),
-            ("values", say(lang, "value", "价值"), True),
-            ("advantages", say(lang, "advantage", "优势"), True))
-    tokens, per_line, total = strip["tokens"], 17, float(np.sum(strip["kl"]))
+    say = load_messages(lang)
+    rows = (("logprobs", say("policy log-prob"), False),
+            ("ref_logprobs", say("reference log-prob"), False), ("kl", say("KL term"), True),
+            ("rewards", say("reward"), True), ("values", say("value"), True),
+            ("advantages", say("advantage"), True))
+    tokens, per_line = strip["tokens"], 17
     starts = range(0, len(tokens), per_line)
     caption = say(
-        lang, f"The score {strip['score']:.2f} is paid once, at the last token; every other reward "
-        f"is the KL penalty, −{strip['kl_coef']:g} times the KL term (their sum here: {total:.2f} "
-        "nats). Blue is positive, red negative; in the first two rows yellow means likely. The "
-        "advantage spreads the verdict back over the characters that led to it.",
-        f"评分 {strip['score']:.2f} 只在最后一个 token 处给出一次；其余奖励都是 KL 惩罚，即 −{strip['kl_coef']:g} 乘以"
-        f" KL 项（此处合计 {total:.2f} nat）。蓝色为正，红色为负；前两行越黄概率越高。优势把最终的评价往回分摊到导致它的各个字符上。")
+        "The score {score:.2f} is paid once, at the last token; every other reward is the KL "
+        "penalty, −{kl_coef:g} times the KL term (their sum here: {total:.2f} nats). Blue is "
+        "positive, red negative; in the first two rows yellow means likely. The advantage spreads "
+        "the verdict back over the characters that led to it.",
+        score=strip["score"], kl_coef=strip["kl_coef"], total=float(np.sum(strip["kl"])))
     with style():
         question = shorten(strip["prompt"].strip(), 60)
-        fig = card(2.3 * len(starts), say(lang, "One answer under the lens: ", "细看一个回答：")
-                   + question, caption)
+        fig = card(2.3 * len(starts), say("One answer under the lens: ") + question, caption)
         ax = fig.subplots()
         ax.axis("off")
         for block, start in enumerate(starts):
@@ -461,193 +405,3 @@ def plot_token_strip(strip, lang="en"):
         ax.set_xlim(-3.1, min(per_line, max(len(tokens), 12)))
         ax.set_ylim(8.2 * len(starts) - 1.0, -0.1)
     return fig
-
-
-# ---------------------------------------------------------------- the three steps
-
-def robot(ax, x, y, size, colour):
-    """Rufus: a round-cornered head with eyes, mouth and antenna, centred on (x, y) inches."""
-    from matplotlib.patches import Circle, FancyBboxPatch
-    ax.plot([x, x], [y - 0.5 * size, y - 0.75 * size], color=colour, linewidth=1.2)
-    ax.add_patch(Circle((x, y - 0.8 * size), 0.09 * size, color=colour))
-    ax.add_patch(FancyBboxPatch((x - 0.35 * size, y - 0.3 * size), 0.7 * size, 0.6 * size,
-                                color=colour, boxstyle=f"round,pad={0.15 * size}", linewidth=0))
-    for side in (-0.2, 0.2):
-        ax.add_patch(Circle((x + side * size, y - 0.1 * size), 0.1 * size, color="white"))
-    ax.plot([x - 0.2 * size, x + 0.2 * size], [y + 0.24 * size] * 2, color="white", linewidth=1.2)
-
-
-def box(ax, x, y, width, height, colour, lines, icon="", fill="white"):
-    """A rounded box with its upper left corner at (x, y): first line strong, the others quiet."""
-    from matplotlib.patches import FancyBboxPatch
-    ax.add_patch(FancyBboxPatch((x + 0.06, y + 0.06), width - 0.12, height - 0.12, facecolor=fill,
-                                boxstyle="round,pad=0.06", edgecolor=colour, linewidth=1.1))
-    if icon == "robot":
-        robot(ax, x + 0.27, y + height / 2 + 0.05, 0.22, colour)
-    else:
-        ax.text(x + 0.27, y + height / 2, icon, size=15, color=colour, ha="center", va="center")
-    left = x + (0.54 if icon else 0.12)
-    for i, line in enumerate(lines):
-        middle = y + height / 2 + 0.19 * (i - (len(lines) - 1) / 2)
-        ax.text(left, middle, line, size=7.6 if i else 9, color=GREY if i else INK, va="center")
-
-
-def arrow(ax, x, y, length, colour, label):
-    """A downward arrow with its label to the right; y runs downwards."""
-    ax.annotate("", (x, y + length), (x, y), arrowprops={
-        "arrowstyle": "-|>", "color": colour, "linewidth": 1.3, "shrinkA": 1, "shrinkB": 1})
-    ax.text(x + 0.14, y + length / 2 - 0.01, label, size=7.6, color=GREY, va="center",
-            linespacing=1.25)
-
-
-def seconds_text(summary, key, lang):
-    """" · 12.3 s" for one step of the run, or nothing."""
-    value = summary.get("seconds", {}).get(key)
-    return "" if value is None else say(lang, f" · {value:.1f} s", f" · {value:.1f} 秒")
-
-
-def fact(story, key, english, chinese, lang):
-    """A phrase around story[key], or nothing where the run did not report it."""
-    if story.get(key) is None:
-        return ""
-    return say(lang, english, chinese).format(f"{story[key]:,}")
-
-
-def pipeline_columns(summary, story, lang):
-    """What the three panels say: per panel a list of (kind, lines or label, icon)."""
-    natural = say(lang, "natural: ", "自然回答 ")
-    before, after = (natural + percent(summary[name]["natural_held_out"])
-                     for name in ("pretrained", "sft"))
-    prompt = shorten(story.get("prompt", "").strip() or say(lang, "a question", "一个问题"), 24)
-    answer = f":\n“{shorten(story['after'], 28)}”" if story.get("after") else ""
-    reward, ppo = summary["reward_model"], summary["ppo"]
-    size = fact(story, "parameters", "{} parameters · ", "{} 个参数 · ", lang)
-    corpus = fact(story, "documents", "{} questions and answers", "{} 组问答", lang)
-    shown = fact(story, "demonstrations", "SFT: imitate {} demonstrations",
-                 "SFT：模仿 {} 条示范", lang) or say(lang, "SFT: imitate people", "SFT：模仿人的示范")
-    steps = fact(story, "iterations", "{} iterations · ", "{} 次迭代 · ", lang)
-    pairs = say(lang, "held-out pairs right: ", "留出回答对正确率 ")
-    answers = list(zip(story.get("answers") or (), story.get("ranks") or ()))
-    first = [
-        ("box", [say(lang, "Text", "文本"), corpus or say(lang, "questions, answers", "问答")], "☰"),
-        ("arrow", say(lang, "pretrain: guess the\nnext character", "预训练：\n猜下一个字符")
-         + seconds_text(summary, "pretrain", lang), ""),
-        ("box", [say(lang, "Pretrained model", "预训练模型"), size + before], "robot"),
-        ("arrow", shown + seconds_text(summary, "sft", lang), ""),
-        ("box", [say(lang, "SFT model", "SFT 模型"),
-                 after + say(lang, " · kept as reference", " · 留作参考模型")], "robot")]
-    second = [
-        ("box", [f"“{prompt}”", say(lang, "one prompt x", "一个提示 x")], "☺"),
-        ("arrow", say(lang, "answers of the models", "几个模型的回答"), ""),
-        ("answers", answers or [(say(lang, "answer ", "回答 ") + name, "?") for name in "ABCD"], ""),
-        ("arrow", say(lang, f"simulated people rank\n{reward['rankings']:,} rankings",
-                      f"模拟标注者排序\n{reward['rankings']:,} 组排序")
-         + seconds_text(summary, "rank", lang), ""),
-        ("box", [say(lang, "Reward model r(x, y)", "奖励模型 r(x, y)"),
-                 pairs + percent(reward["accuracy_held_out"])
-                 + seconds_text(summary, "reward", lang)], "⚖")]
-    third = [
-        ("box", [say(lang, "Policy", "策略"),
-                 say(lang, "starts as the SFT model", "从 SFT 模型出发")], "robot"),
-        ("arrow", say(lang, "answers y", "回答 y") + answer, ""),
-        ("pair", [[say(lang, "Reward model", "奖励模型"),
-                   say(lang, "score ", "评分 ") + f"{ppo['score']:.2f}"],
-                  [say(lang, "❄ Reference", "❄ 参考模型"),
-                   f"KL {ppo['kl_exact']:.2f} " + say(lang, "nats", "nat")]], ""),
-        ("arrow", say(lang, "reward = score − β · KL", "奖励 = 评分 − β · KL"), ""),
-        ("box", [say(lang, "PPO update", "PPO 更新"), steps + say(lang, "clip ", "裁剪 ")
-                 + percent(ppo["clip_fraction"]) + seconds_text(summary, "ppo", lang)], "↻")]
-    return first, second, third
-
-
-def draw_column(ax, x, top, bottom, width, colour, items):
-    """Boxes and arrows of one panel; the arrows share the height that the boxes leave."""
-    heights = {"box": 0.56, "pair": 0.56, "answers": 1.16}
-    arrows = sum(kind == "arrow" for kind, _, _ in items)
-    length = (bottom - top - sum(heights.get(kind, 0) for kind, _, _ in items)) / arrows
-    for kind, text, icon in items:
-        if kind == "arrow":
-            arrow(ax, x + 0.3, top, length, colour, text)
-        elif kind == "pair":
-            for side, lines in enumerate(text):
-                half = (width - 0.08) / 2
-                box(ax, x + side * (half + 0.08), top, half, heights[kind], colour, lines)
-            ax.text(x + width / 2, top + 0.28, "−", size=8, color="white", ha="center", va="center",
-                    bbox={"boxstyle": "circle,pad=0.15", "facecolor": colour, "edgecolor": CARD})
-        elif kind == "answers":
-            box(ax, x, top, width, heights[kind], colour, [])
-            for i, (answer, rank) in enumerate(text[:4]):
-                height = top + 0.19 + 0.26 * i
-                ax.text(x + 0.14, height, shorten(answer, 27), size=8.2, va="center")
-                ax.text(x + width - 0.2, height, str(rank), size=8, va="center", ha="center",
-                        color="white", bbox={"boxstyle": "circle,pad=0.18", "edgecolor": "none",
-                                             "facecolor": colour if rank == 1 else GREY})
-        else:
-            box(ax, x, top, width, heights[kind], colour, text, icon)
-        top += length if kind == "arrow" else heights[kind]
-
-
-def plot_pipeline(summary, lang="en"):
-    """The three steps of RLHF as InstructGPT draws them, with this run's own numbers."""
-    from matplotlib.patches import FancyBboxPatch
-    story = summary.get("story") or {}
-    models = (("pretrained", say(lang, "pretrained", "预训练"), BLUE), ("sft", "SFT", GREEN),
-              ("ppo", "PPO", RED))
-    caption = say(
-        lang, "On questions never used for feedback, natural answers go from "
-        f"{percent(summary['pretrained']['natural_held_out'])} (pretrained) to "
-        f"{percent(summary['sft']['natural_held_out'])} (SFT) and "
-        f"{percent(summary['ppo']['natural_held_out'])} (PPO). Seed {summary['seed']}, all three "
-        f"steps in {summary['seconds']['total']:.0f} s. The people are simulated.",
-        "在从未用于反馈的问题上，自然回答的比例从 "
-        f"{percent(summary['pretrained']['natural_held_out'])}（预训练）到 "
-        f"{percent(summary['sft']['natural_held_out'])}（SFT），再到 "
-        f"{percent(summary['ppo']['natural_held_out'])}（PPO）。"
-        f"随机种子 {summary['seed']}，三步共 {summary['seconds']['total']:.0f} 秒。标注者是模拟的。")
-    headings = say(lang, ("Language model", "Reward model", "Reinforcement learning"),
-                   ("语言模型", "奖励模型", "强化学习"))
-    with style():
-        fig = card(5.56, say(lang, "RLHF in three steps", "RLHF 三步走"), caption)
-        fig.set_layout_engine("none")
-        ax = fig.add_axes((0, 0, 1, 1))
-        ax.set(xlim=(0, WIDTH), ylim=(fig.get_figheight(), 0))
-        ax.axis("off")
-        for i, items in enumerate(pipeline_columns(summary, story, lang)):
-            x, colour = 0.16 + 2.93 * i, models[i][2]
-            ax.add_patch(FancyBboxPatch((x + 0.08, 0.6), 2.66, 3.98, boxstyle="round,pad=0.08",
-                                        facecolor=colour, alpha=0.09, linewidth=0))
-            ax.text(x + 0.27, 0.76, str(i + 1), size=11, color="white", ha="center", va="center",
-                    bbox={"boxstyle": "circle,pad=0.25", "facecolor": colour, "edgecolor": "none"})
-            ax.text(x + 0.5, 0.76, headings[i], size=11, color=colour, va="center")
-            draw_column(ax, x + 0.11, 1.05, 4.52, 2.42 if i == 2 else 2.6, colour, items)
-        # The loop: from the update back to the policy, along the right edge of panel 3.
-        ax.plot([x + 2.53, x + 2.67, x + 2.67], [4.24, 4.24, 1.33], color=colour, linewidth=1.3)
-        ax.annotate("", (x + 2.52, 1.33), (x + 2.68, 1.33), arrowprops={
-            "arrowstyle": "-|>", "color": colour, "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0})
-        draw_outcome(ax, 4.95, summary, story, models, lang)
-    return fig
-
-
-def draw_outcome(ax, y, summary, story, models, lang):
-    """Bars of natural answers per model and, where a story is told, the answer before and after."""
-    from matplotlib.patches import Rectangle
-    ax.text(0.2, y, say(lang, "natural answers, held-out questions", "自然回答，留出问题"), size=8.5)
-    ax.text(4.0, y, say(lang, "training", "训练"), size=8, color=GREY, ha="right")
-    ax.text(4.7, y, say(lang, "true", "属实"), size=8, color=GREY, ha="right")
-    for i, (key, name, colour) in enumerate(models):
-        middle, row = y + 0.25 + 0.3 * i, summary[key]
-        ax.text(0.98, middle, name, size=9, ha="right", va="center")
-        ax.add_patch(Rectangle((1.05, middle - 0.1), 1.75, 0.2, facecolor=PALE, linewidth=0))
-        ax.add_patch(Rectangle((1.05, middle - 0.1), 1.75 * row["natural_held_out"], 0.2,
-                               facecolor=colour, linewidth=0))
-        ax.text(3.3, middle, percent(row["natural_held_out"]), size=10, ha="right", va="center")
-        for x, share in ((4.0, row.get("natural_train")), (4.7, row.get("truthful"))):
-            ax.text(x, middle, percent(share), size=8.5, color=GREY, ha="right", va="center")
-    if story.get("before") and story.get("after"):
-        ax.text(5.1, y, shorten(story.get("prompt", "").strip(), 40), size=8.5)
-        for i, (key, name) in enumerate((("before", say(lang, "before", "之前")),
-                                         ("after", say(lang, "after", "之后")))):
-            top, colour = y + 0.12 + 0.44 * i, (GREY, RED)[i]
-            robot(ax, 5.28, top + 0.23, 0.2, colour)
-            box(ax, 5.55, top, 3.2, 0.37, colour, [shorten(story[key], 28)])
-            ax.text(8.65, top + 0.19, name, size=7.6, color=colour, ha="right", va="center")

@@ -382,17 +382,17 @@ def update_policy(models, adam, rollout, minibatches, iteration, settings, polic
     peak, warmup = settings.learning_rate, settings.warmup
     lr = learning_rate(iteration, settings.iterations, peak, warmup, settings.schedule)
     figures = []
-    for epoch, rows in minibatches:
-        batch = cut_minibatch(rollout, rows)
-        loss, grads, stats = policy_objective(
-            models.policy, models.config, batch, settings, policy_loss
-        )
-        with at("policy"):
+    with at("policy"):
+        for epoch, rows in minibatches:
+            batch = cut_minibatch(rollout, rows)
+            loss, grads, stats = policy_objective(
+                models.policy, models.config, batch, settings, policy_loss
+            )
             norm = clip_gradient(grads, settings.max_grad_norm)
-        adam_step(models.policy, grads, adam, lr)
-        row = {"epoch": epoch, "policy_loss": loss, "clip_fraction": stats.clip_fraction}
-        row |= {"ratio_outside": stats.ratio_outside, "approx_kl": stats.approx_kl}
-        figures.append(row | {"policy_grad_norm": norm})
+            adam_step(models.policy, grads, adam, lr)
+            row = {"epoch": epoch, "policy_loss": loss, "clip_fraction": stats.clip_fraction}
+            row |= {"ratio_outside": stats.ratio_outside, "approx_kl": stats.approx_kl}
+            figures.append(row | {"policy_grad_norm": norm})
     return figures
 
 
@@ -401,16 +401,16 @@ def update_value_model(models, adam, rollout, minibatches, iteration, settings):
     peak = settings.value_learning_rate
     lr = learning_rate(iteration, settings.iterations, peak, 0, settings.schedule)
     figures = []
-    for _, rows in minibatches:
-        batch = cut_minibatch(rollout, rows)
-        loss, grads, stats = value_objective(
-            models.value_model, models.reward_config, batch, settings
-        )
-        with at("value model"):
+    with at("value model"):
+        for _, rows in minibatches:
+            batch = cut_minibatch(rollout, rows)
+            loss, grads, stats = value_objective(
+                models.value_model, models.reward_config, batch, settings
+            )
             norm = clip_gradient(grads, settings.max_grad_norm)
-        adam_step(models.value_model, grads, adam, lr)
-        row = {"value_loss": loss, "value_clip_fraction": stats.clip_fraction}
-        figures.append(row | {"value_grad_norm": norm})
+            adam_step(models.value_model, grads, adam, lr)
+            row = {"value_loss": loss, "value_clip_fraction": stats.clip_fraction}
+            figures.append(row | {"value_grad_norm": norm})
     return figures
 
 

@@ -36,8 +36,10 @@ from minirlhf.experiments.ablations.words import EXHIBITS, NOTHING, PANELS, sent
 from minirlhf.experiments.frontier import figure as pictures
 from minirlhf.experiments.frontier.run import make_task
 from minirlhf.rufus import pipeline
-from minirlhf.rufus.pipeline import PPO, GoldWatch, data_folder, encode_prompts
-from minirlhf.rufus.world import World
+from minirlhf.rufus.answers import encode_prompts
+from minirlhf.rufus.measure import GoldWatch
+from minirlhf.rufus.pipeline import PPO
+from minirlhf.rufus.world import World, data_folder
 
 REPO = Path(__file__).parent.parent
 LANGS = ("en", "zh")

@@ -5,15 +5,15 @@ import copy
 import importlib.util
 import json
 import sys
-import time
 
 import numpy as np
 import pytest
 
-from minirlhf.data import read_corpus, read_demonstrations, read_jsonl, read_prompts, render
+from minirlhf.data import DATA, read_corpus, read_demonstrations, read_jsonl, read_prompts, render
 from minirlhf.errors import InputError
-from minirlhf.rufus import world as human
-from minirlhf.rufus.world import DATA, Annotator, World, edit_tables, make_annotators
+from minirlhf.rufus import world as world_module
+from minirlhf.rufus.people import Annotator, careless, greeting_lover, length_lover, make_annotators
+from minirlhf.rufus.world import World, edit_tables
 
 LANGS = ("en", "zh")
 WORLDS = {lang: World.load(lang) for lang in LANGS}
@@ -182,17 +182,15 @@ def edits_by_recursion(a, b):
     return min(changed, edits_by_recursion(a[1:], b) + 1, edits_by_recursion(a, b[1:]) + 1)
 
 
-def test_judging_is_fast():
-    # on a quiet core 0.1-0.3 s for 1,000 distinct answers; the limit leaves room for a busy one
+def test_an_answer_is_judged_once_and_then_remembered(monkeypatch):
+    """Judging is fast because of this: PPO says the same answers over and over."""
     world = World.load("zh")
     rng = np.random.default_rng(0)
     alphabet = sorted(set("".join(world.references(world.questions()[0]))))
-    for limit, repeats in ((2.0, 1), (1.0, 5)):
-        answers = ["".join(rng.choice(alphabet, 12)) for _ in range(1000 // repeats)]
-        start = time.perf_counter()
-        for answer in answers * repeats**2:
-            world.naturalness("你是谁？", answer)
-        assert time.perf_counter() - start < limit
+    answers = ["".join(rng.choice(alphabet, 12)) for _ in range(20)]
+    first = [world.naturalness("你是谁？", answer) for answer in answers]
+    monkeypatch.setattr(world_module, "edit_tables", None)  # calling it again would fail
+    assert [world.naturalness("你是谁？", answer) for answer in answers * 5] == first * 5
 
 
 # ---- the questions and the bundled data -----------------------------------------------------
@@ -328,7 +326,7 @@ def test_articles_and_no_words_of_the_world_in_python():
     text = " ".join(" ".join(WORLDS["en"].references(p)) for p in WORLDS["en"].questions()) + " "
     assert " an owl" in text and " an egg" in text
     assert " a owl" not in text and " a egg" not in text
-    for path in (DATA.parent / "minirlhf" / "human.py", DATA / "generate.py"):
+    for path in (DATA.parent / "minirlhf/rufus/world.py", DATA / "generate.py"):
         source = path.read_text(encoding="utf-8")
         assert not any("\u4e00" <= char <= "\u9fff" for char in source)
 
@@ -377,7 +375,7 @@ def test_a_noiseless_annotator_ranks_as_the_judge_and_identical_texts_tie():
     calm = Annotator("calm", noise=0.0)
     assert calm.rank(world, "Who are you?", texts, rng).tolist() == [2, 1, 3, 1, 4]
     assert calm.score(world, "Who are you?", texts, rng).tolist() == [6, 7, 3, 7, 1]
-    for annotator in make_annotators(rng) + [human.careless()]:
+    for annotator in make_annotators(rng) + [careless()]:
         for _ in range(20):
             ranks = annotator.rank(world, "Who are you?", texts, rng)
             assert ranks[1] == ranks[3]
@@ -399,7 +397,7 @@ def test_noise_is_what_it_says():
 
 def test_tastes_move_what_is_felt():
     plain = Annotator("plain", noise=0.0)
-    greeting, length = human.greeting_lover(), human.length_lover()
+    greeting, length = greeting_lover(), length_lover()
     assert perceived(greeting, "Hi! robot.").mean() > perceived(plain, "Hi! robot.").mean() + 0.5
     # 10 units instead of 5: natural by half, and 0.6 for the length
     assert perceived(length, "I am a robot. I am a robot.").mean() == pytest.approx(1.1, abs=0.03)
@@ -416,7 +414,7 @@ def perceived(annotator, text):
 
 def test_careless_clicks_at_random_a_fifth_of_the_time():
     world, rng = WORLDS["en"], np.random.default_rng(0)
-    clicker = Annotator("quiet but careless", noise=0.0, careless=human.careless().careless)
+    clicker = Annotator("quiet but careless", noise=0.0, careless=careless().careless)
     texts = ["I am a robot.", "robot"]
     ranks = [clicker.rank(world, "Who are you?", texts, rng).tolist() for _ in range(1000)]
     assert ranks.count([2, 1]) / 1000 == pytest.approx(0.2 / 2, abs=0.03)  # half of them by luck

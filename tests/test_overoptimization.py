@@ -58,7 +58,8 @@ from minirlhf.experiments.overoptimization.words import (
     table,
 )
 from minirlhf.gpt import with_scalar_head
-from minirlhf.rufus.world import World, length_lover, make_annotators
+from minirlhf.rufus.people import length_lover, make_annotators
+from minirlhf.rufus.world import World
 from minirlhf.step3_ppo import make_rollout, train_ppo
 
 REPO = Path(__file__).parent.parent

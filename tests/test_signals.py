@@ -35,8 +35,9 @@ from minirlhf.experiments.labels.scores_or_rankings import (
 from minirlhf.gpt import GPTConfig, init_params
 from minirlhf.gradcheck import numerical_gradient
 from minirlhf.rufus import pipeline
+from minirlhf.rufus.people import make_annotators
 from minirlhf.rufus.pipeline import PPO
-from minirlhf.rufus.world import World, make_annotators
+from minirlhf.rufus.world import World
 
 REPO = Path(__file__).parent.parent
 RESULTS = {

@@ -15,15 +15,16 @@ import pytest
 
 from minirlhf.checkpoint import load_model
 from minirlhf.data import read_jsonl, read_rankings
+from minirlhf.rufus.answers import ask
 from minirlhf.rufus.demo import run_demo
+from minirlhf.rufus.measure import judge_answers
 from minirlhf.rufus.pipeline import (
     LANGUAGE_MODEL,
     PPO,
     PRETRAIN,
     REWARD_MODEL,
     ROUNDS,
-    ask,
-    judge_answers,
+    no_progress,
     stage_rng,
 )
 from minirlhf.rufus.world import World
@@ -37,10 +38,6 @@ TINY = {
     "pretrain": replace(PRETRAIN, steps=60, save_every=25),
     "ppo": replace(PPO, iterations=3, rollout_size=8, minibatch_size=4, save_every=2),
 }
-
-
-def no_progress(title):
-    return iter
 
 
 @pytest.fixture(scope="module")

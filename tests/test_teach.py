@@ -23,7 +23,8 @@ import pytest
 from minirlhf.checkpoint import load_model
 from minirlhf.data import read_demonstrations, read_preferences, read_rankings
 from minirlhf.errors import InputError
-from minirlhf.rufus.pipeline import ask, pair_accuracy, score_texts
+from minirlhf.rufus.answers import ask, score_texts
+from minirlhf.step2_reward_model import pair_accuracy
 from minirlhf.teach.agreement import (
     agreement,
     export_session,

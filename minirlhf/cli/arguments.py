@@ -421,7 +421,7 @@ def line_numbers(path):
 
 def data_file(args, name):
     """Path of a bundled file of --lang, which may be a language or a world.json."""
-    from minirlhf.rufus.pipeline import data_folder
+    from minirlhf.rufus.world import data_folder
 
     return data_folder(args.lang) / name
 
@@ -467,7 +467,7 @@ def run_demo_verb(args, progress):
 
 def run_pretrain_verb(args, progress):
     from minirlhf.data import read_corpus
-    from minirlhf.rufus.pipeline import PRETRAIN, Size, run_pretrain
+    from minirlhf.rufus.pipeline import PRETRAIN, Run, Size, run_pretrain
 
     corpus = args.corpus or data_file(args, "corpus.txt")
     at_least(args, 1, "n_layer", "n_head", "n_embd")
@@ -477,7 +477,8 @@ def run_pretrain_verb(args, progress):
     size = Size(n_layer=args.n_layer, n_head=args.n_head, n_embd=args.n_embd)
     settings = changed(PRETRAIN, args.set)
     out = prepare_out(args, "pretrained")
-    model, history = run_pretrain(corpus, out, args.seed, settings, size, progress("pretrain"))
+    run = Run(out=out, seed=args.seed, progress=progress)
+    model, history = run_pretrain(corpus, run, settings, size)
     entropy, last = model.extra["corpus_entropy"], history[-1]
     loss = last["loss"] if last["held_out_loss"] is None else last["held_out_loss"]
     print(
@@ -490,7 +491,7 @@ def run_pretrain_verb(args, progress):
 
 def run_sft_verb(args, progress):
     from minirlhf.data import read_demonstrations
-    from minirlhf.rufus.pipeline import SFT, run_sft
+    from minirlhf.rufus.pipeline import SFT, Run, run_sft
 
     at_least(args, 1, "count")
     model = load_speaker(args.model)
@@ -499,9 +500,8 @@ def run_sft_verb(args, progress):
     check_answers(model, [(prompt, [response]) for prompt, response in demonstrations], path)
     settings = changed(SFT, args.set)
     out = prepare_out(args, "sft")
-    model, history = run_sft(
-        model, demonstrations, out, args.seed, settings, progress("sft"), str(path)
-    )
+    run = Run(out=out, seed=args.seed, progress=progress)
+    model, history = run_sft(model, demonstrations, run, settings)
     figures = model.extra.get("corpus_entropy", {})
     of_corpus = "".join(f", {name} entropy {value:.4f}" for name, value in figures.items())
     print(
@@ -512,7 +512,7 @@ def run_sft_verb(args, progress):
 
 def run_rank_verb(args, progress):
     from minirlhf.data import write_preferences
-    from minirlhf.rufus.pipeline import run_rank
+    from minirlhf.rufus.pipeline import Run, run_rank
     from minirlhf.rufus.world import World
 
     at_least(args, 1, "count", "held_out")
@@ -525,8 +525,9 @@ def run_rank_verb(args, progress):
         questions = world.questions()
         check_prompts(models[name], questions, [f"{path} with --lang {args.lang}"] * len(questions))
     make_folder(args.out)
-    rankings = run_rank(world, models, args.out, args.seed, args.count, "train", args.k)
-    held_out = run_rank(world, models, args.out, args.seed, args.held_out, "held_out", args.k)
+    run = Run(out=args.out, seed=args.seed)
+    rankings = run_rank(world, models, run, args.count, "train", args.k)
+    held_out = run_rank(world, models, run, args.held_out, "held_out", args.k)
     (args.out / "rankings_1.jsonl").replace(args.out / "rankings.jsonl")
     write_preferences(args.out / "preferences.jsonl", rankings)
     print(f"{len(rankings)} rankings and {len(held_out)} held-out ones by simulated annotators")
@@ -535,12 +536,12 @@ def run_rank_verb(args, progress):
 
 def run_reward_verb(args, progress):
     from minirlhf.data import read_corpus, read_preferences, read_rankings
+    from minirlhf.rufus.measure import reward_accuracy
     from minirlhf.rufus.pipeline import (
-        PRETRAIN,
         REWARD,
+        Run,
         Size,
         build_language_model,
-        reward_accuracy,
         run_pretrain,
         run_reward,
         split_rankings,
@@ -575,18 +576,15 @@ def run_reward_verb(args, progress):
     out = prepare_out(args, "reward_model", *(["pretrained"] if args.corpus else []))
     if not args.test:
         print("no --test: a fifth of the prompts is held out")
+    run = Run(out=out, seed=args.seed, progress=progress)
     half_way = (out / "reward_model.resume.npz").exists() and (out / "pretrained.npz").exists()
     if args.corpus and half_way:
         model = load_speaker(out / "pretrained.npz")
     elif args.corpus:
-        model, _ = run_pretrain(
-            args.corpus, out, args.seed, PRETRAIN, Size(), progress("pretrain"), texts
-        )
+        model, _ = run_pretrain(args.corpus, run, more_texts=texts)
     elif model is None:
         model = build_language_model(texts, Size(), stage_rng(args.seed, "pretrain"))
-    reward_model, history = run_reward(
-        model, rankings, out, args.seed, settings, progress("reward"), str(path)
-    )
+    reward_model, history = run_reward(model, rankings, run, settings)
     accuracy = reward_accuracy(reward_model, test)["labels"]
     print(
         f"{len(rankings)} rankings, {len(history)} steps, loss {history[-1]['loss']:.4f}\n"
@@ -608,7 +606,7 @@ def check_rankings(model, rankings, path):
 def run_ppo_verb(args, progress):
     from minirlhf.checkpoint import load_model
     from minirlhf.data import read_prompts
-    from minirlhf.rufus.pipeline import PPO, REWARD_MODEL, run_ppo
+    from minirlhf.rufus.pipeline import PPO, REWARD_MODEL, Run, run_ppo
     from minirlhf.rufus.world import World
 
     model = load_speaker(args.model)
@@ -630,9 +628,8 @@ def run_ppo_verb(args, progress):
         prompts = read_prompts(path, "train")
         check_prompts(model, prompts, [str(path)] * len(prompts))
     out = prepare_out(args, "ppo")
-    _, _, history = run_ppo(
-        model, reward_model, prompts, out, args.seed, settings, world, progress("ppo")
-    )
+    run = Run(out=out, seed=args.seed, progress=progress)
+    _, _, history = run_ppo(model, reward_model, prompts, run, settings, world)
     first, last = history[0], history[-1]
     print(
         f"score {first['score']:+.3f} -> {last['score']:+.3f}, exact KL {last['kl_exact']:.3f} "
@@ -643,7 +640,7 @@ def run_ppo_verb(args, progress):
 
 
 def run_chat_verb(args, progress):
-    from minirlhf.rufus.pipeline import ask
+    from minirlhf.rufus.answers import ask
     from minirlhf.teach.rounds import typed
 
     model = load_speaker(args.model)
@@ -681,7 +678,8 @@ def run_teach_verb(args, progress):
 
 
 def run_evaluate_verb(args, progress):
-    from minirlhf.rufus.pipeline import evaluate_model, kl_to_reference, stage_rng
+    from minirlhf.rufus.measure import evaluate_model, kl_to_reference
+    from minirlhf.rufus.pipeline import stage_rng
     from minirlhf.rufus.world import World
 
     at_least(args, 1, "samples")
@@ -724,7 +722,8 @@ def run_ablations_verb(args, progress):
 
 def run_overoptimization_verb(args, progress):
     from minirlhf.cli.experiments import run_overoptimization_verb as run
-    from minirlhf.rufus.world import World, length_lover, make_annotators
+    from minirlhf.rufus.people import length_lover, make_annotators
+    from minirlhf.rufus.world import World
 
     run(args, progress, World.load, make_annotators, length_lover)
 
@@ -737,7 +736,8 @@ def run_estimators_verb(args, progress):
 
 def run_signals_verb(args, progress):
     from minirlhf.cli.experiments import run_signals_verb as run
-    from minirlhf.rufus.world import World, make_annotators
+    from minirlhf.rufus.people import make_annotators
+    from minirlhf.rufus.world import World
 
     run(args, progress, World.load, make_annotators)
 

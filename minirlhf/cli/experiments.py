@@ -161,7 +161,7 @@ def prepare(args, default=None):
 
     default: the name of --out that stands for one of the run's language and seed.
     """
-    from minirlhf.rufus.pipeline import data_folder
+    from minirlhf.rufus.world import data_folder
 
     if args.seeds < 1:
         raise InputError(f"--seeds {args.seeds}: expected 1 or more")

@@ -26,8 +26,8 @@ from minirlhf.course.engine import (
 from minirlhf.course.exercise import Choice
 from minirlhf.course.explain import short, show_arguments, where_text
 from minirlhf.course.registry import find, find_function
+from minirlhf.data import DATA
 from minirlhf.gpt import Params
-from minirlhf.rufus.world import DATA
 
 PICTURE_DPI = 100
 PICTURE_WIDTH = 1000  # pixels at most

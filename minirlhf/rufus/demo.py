@@ -1,87 +1,91 @@
 """The whole story on the terminal: Rufus before, the three steps, Rufus after.
 
-`python -m minirlhf demo` runs this.  The work is done in pipeline.py; here it is told, measured and
-drawn.  Everything printed is measured in the run that prints it.
+`python -m minirlhf demo` runs this.  The work is done in pipeline.py and measured in summary.py;
+here it is told.  Everything printed is measured in the run that prints it.
 """
 
 import json
-import sys
 import time
-from collections import Counter
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
-from minirlhf import plots
-from minirlhf.checkpoint import load_model
 from minirlhf.data import (
-    encode_example,
     read_demonstrations,
-    read_jsonl,
-    read_rankings,
     write_preferences,
     write_rankings,
     write_text,
 )
-from minirlhf.gpt import gpt_forward
+from minirlhf.messages import Messages, load_messages
+from minirlhf.rufus.answers import score_texts
+from minirlhf.rufus.measure import reward_accuracy
+from minirlhf.rufus.pictures import draw_pictures
 from minirlhf.rufus.pipeline import (
     DEMONSTRATIONS,
     HELD_OUT_RANKINGS,
-    LANGUAGE_MODEL,
     PPO,
     PRETRAIN,
     RANKINGS,
     RANKINGS_AGAIN,
     REWARD,
     REWARD_AGAIN,
-    REWARD_MODEL,
     ROUNDS,
     SFT,
-    VALUE_MODEL,
-    answer_in_numbers,
-    ask,
-    data_folder,
-    evaluate_model,
-    kl_to_reference,
-    response_logprob,
-    reward_accuracy,
+    Run,
+    read_log,
     run_ppo,
     run_pretrain,
     run_rank,
     run_reward,
     run_sft,
-    score_texts,
     stage_rng,
 )
-from minirlhf.rufus.world import World
-from minirlhf.step1_language_model import evaluate_loss
+from minirlhf.rufus.summary import (
+    ASKED,
+    SPEAKERS,
+    demonstration_loss,
+    peak_memory_mb,
+    shown_ranking,
+    summarise,
+    tally,
+    without_nan,
+)
+from minirlhf.rufus.world import World, data_folder
 
 DEMO_PPO = replace(PPO, threads=2)  # sooner, and the same bytes as with one
-EVALUATION_SAMPLES = 1000  # answers per model and split
-ASKED = 20  # times Rufus is asked who he is, before and after
 
 
-class Teller:
-    """Prints in the reader's language, and keeps the seconds of each stage in a file."""
+class Clock:
+    """The seconds of each stage, kept in a file, so that those of a resumed stage add up."""
 
-    def __init__(self, lang, out, resume):
-        self.lang = lang
-        self.path = out / "seconds.json"
+    def __init__(self, path, resume):
+        self.path = path
         self.seconds = {}
-        if resume and self.path.exists():
-            self.seconds = json.loads(self.path.read_text(encoding="utf-8"))
+        if resume and path.exists():
+            self.seconds = json.loads(path.read_text(encoding="utf-8"))
         self.started = time.perf_counter()
 
-    def say(self, english, chinese):
-        """Print one of the two texts."""
-        print(chinese if self.lang == "zh" else english, flush=True)
-
     def lap(self, stage):
-        """The time since the last lap belongs to `stage`.  A resumed stage adds up."""
+        """The time since the last lap belongs to `stage`."""
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.started
         self.started = now
         write_text(self.path, json.dumps(self.seconds))
+
+    def totals(self):
+        """-> {stage: seconds} rounded, with their sum as "total"."""
+        rounded = {stage: round(value, 2) for stage, value in self.seconds.items()}
+        return rounded | {"total": round(sum(self.seconds.values()), 2)}
+
+
+class Demo(NamedTuple):
+    """What every part of the demo needs."""
+
+    world: World
+    say: Messages
+    run: Run
+    clock: Clock
 
 
 def run_demo(lang, seed, out, progress, resume=False, pretrain=PRETRAIN, ppo=DEMO_PPO):
@@ -90,117 +94,111 @@ def run_demo(lang, seed, out, progress, resume=False, pretrain=PRETRAIN, ppo=DEM
     progress(title) -> the iterator wrapper of the training loops.  resume: stages whose files are
     in `out` are taken from there, an interrupted one goes on where it was.
     """
-    teller = Teller(lang, out, resume)
-    world = World.load(lang)
+    demo = Demo(
+        world=World.load(lang), say=load_messages(lang),
+        run=Run(out=out, seed=seed, progress=progress, resume=resume),
+        clock=Clock(out / "seconds.json", resume),
+    )
     try:
-        models, histories = train_everything(
-            world, lang, seed, out, progress, resume, teller, pretrain, ppo
-        )
+        models, histories = train_everything(demo, data_folder(lang), pretrain, ppo)
     except KeyboardInterrupt:
-        teller.lap("interrupted")
+        demo.clock.lap("interrupted")
         raise
-    results = measure(world, models, seed, out, teller)
-    summary = summarise(world, lang, seed, models, histories, results)
-    tell_after(world, models, results, seed, teller)
-    teller.lap("evaluate")
-    summary["seconds"] = stage_seconds(teller.seconds)  # the pipeline picture shows them
-    draw(world, models, histories, results, summary, lang, seed, out)
-    teller.lap("pictures")
-    summary["seconds"] = stage_seconds(teller.seconds)
+    summary = summarise(demo.world, lang, seed, models, histories)
+    tell_after(demo, models["ppo"], summary)
+    demo.clock.lap("evaluate")
+    summary["seconds"] = demo.clock.totals()  # the pipeline picture shows them
+    draw_pictures(demo.world, models, histories, summary, out / "pictures")
+    demo.clock.lap("pictures")
+    summary["seconds"] = demo.clock.totals()
     summary["peak_memory_mb"] = round(peak_memory_mb(), 1)
     text = json.dumps(without_nan(summary), ensure_ascii=False, indent=2)
     write_text(out / "summary.json", text + "\n")
-    tell_end(summary, out, teller)
+    tell_end(summary, out, demo.say)
     return summary
+
+
+def tell(text):
+    """Print at once, whoever reads it."""
+    print(text, flush=True)
 
 
 # ---- the three steps ------------------------------------------------------------------------
 
 
-def train_everything(world, lang, seed, out, progress, resume, teller, pretrain_settings, ppo):
-    """All stages in order -> {name: Model}, {"pretrain", "reward", "ppo": history rows}."""
-    say = teller.say
-    say(f"\nRufus, seed {seed}. Everything is written to {out}.",
-        f"\nRufus，随机种子 {seed}。所有结果写入 {out}。")
-    title("1", "A language model", "语言模型", teller)
-    pretrained = done(resume, out / "pretrained.npz", LANGUAGE_MODEL)
-    if pretrained is None:
-        corpus = data_folder(lang) / "corpus.txt"
-        wrap = progress("pretrain")
-        pretrained, _ = run_pretrain(corpus, out, seed, pretrain_settings, progress=wrap)
-    history = read_log(out / "pretrained.jsonl")
-    entropy = pretrained.extra["corpus_entropy"]
-    teller.lap("pretrain")
-    say(f"Pretrained on the corpus: {history[-1]['held_out_loss']:.3f} nats per character on texts "
-        f"it has not read\n(knowing only letter counts: {entropy['unigram']:.3f}; "
-        f"one letter back: {entropy['bigram']:.3f}).",
-        f"在语料上预训练：未读过的文本上每字 {history[-1]['held_out_loss']:.3f} nat"
-        f"（只知道字频：{entropy['unigram']:.3f}；只看前一个字：{entropy['bigram']:.3f}）。")
-    tell_who(world, pretrained, seed, teller)
-    demonstrations = read_demonstrations(data_folder(lang) / "sft.jsonl")[:DEMONSTRATIONS]
-    sft = done(resume, out / "sft.npz", LANGUAGE_MODEL)
-    if sft is None:
-        sft, _ = run_sft(pretrained, demonstrations, out, seed, progress=progress("sft"))
-    teller.lap("sft")
-    before, after = demonstration_loss(pretrained, sft, demonstrations)
-    say(f"Fine-tuned on {len(demonstrations)} written corrections, {SFT.steps} steps: loss on them "
-        f"{before:.3f} -> {after:.3f} nats per character.",
-        f"用 {len(demonstrations)} 条人写的纠正微调 {SFT.steps} 步：这些回答的损失 "
-        f"{before:.3f} -> {after:.3f} nat/字。")
+def train_everything(demo, folder, pretrain=PRETRAIN, ppo=DEMO_PPO):
+    """All stages in order -> {name: Model}, {"pretrain", "reward", "ppo": history rows, ..}.
 
-    versions = {"pretrained": pretrained, "sft": sft}
-    held_out = rankings_of(world, versions, out, seed, HELD_OUT_RANKINGS, "held_out", 0, resume)
-    policy, value_model, reward_model, rankings, accuracies = sft, None, None, [], []
+    folder: where the language's corpus.txt and sft.jsonl are.
+    """
+    world, say, run, clock = demo
+    tell(say("\nRufus, seed {seed}. Everything is written to {out}.", seed=run.seed, out=run.out))
+    tell(say("\n== Step 1: A language model =="))
+    pretrained, history = run_pretrain(folder / "corpus.txt", run, pretrain)
+    clock.lap("pretrain")
+    tell(say(
+        "Pretrained on the corpus: {loss:.3f} nats per character on texts it has not read\n"
+        "(knowing only letter counts: {unigram:.3f}; one letter back: {bigram:.3f}).",
+        loss=history[-1]["held_out_loss"], **pretrained.extra["corpus_entropy"],
+    ))
+    tell_who(demo, pretrained)
+    demonstrations = read_demonstrations(folder / "sft.jsonl")[:DEMONSTRATIONS]
+    sft, _ = run_sft(pretrained, demonstrations, run)
+    clock.lap("sft")
+    before, after = demonstration_loss(pretrained, sft, demonstrations)
+    tell(say(
+        "Fine-tuned on {n} written corrections, {steps} steps: loss on them "
+        "{before:.3f} -> {after:.3f} nats per character.",
+        n=len(demonstrations), steps=SFT.steps, before=before, after=after,
+    ))
+
+    speakers = {"pretrained": pretrained, "sft": sft}
+    held_out = run_rank(world, speakers, run, HELD_OUT_RANKINGS, "held_out")
+    reward_model, practised, rankings, accuracies = None, None, [], []
     for number in range(1, ROUNDS + 1):
-        ending = "" if number == ROUNDS else f"_{number}"  # files of the last round have no number
-        title("2", "A reward model", "奖励模型", teller, number)
-        if number > 1:
-            versions = {f"ppo_{number - 1}": policy, "sft": sft}
-        count = RANKINGS if number == 1 else RANKINGS_AGAIN
-        new = rankings_of(world, versions, out, seed, count, "train", number, resume)
-        rng = stage_rng(seed, "rank", 100 + number)
+        turn = run._replace(number=number, ending=round_ending(number))
+        tell(say("\n== Step 2: A reward model, round {number} of {rounds} ==",
+                 number=number, rounds=ROUNDS))
+        new = run_rank(world, speakers, turn, RANKINGS if number == 1 else RANKINGS_AGAIN)
+        rng = stage_rng(run.seed, "rank", 100 + number)
         again = [rankings[i] for i in rng.permutation(len(rankings))[: len(new)]]
         rankings = rankings + new
-        teller.lap("rank")
-        last, name = reward_model, f"reward_model{ending}"
-        reward_model = done(resume, out / f"{name}.npz", REWARD_MODEL)
-        if reward_model is None:
-            settings = REWARD if number == 1 else REWARD_AGAIN
-            reward_model, _ = run_reward(
-                sft, new + again, out, seed, settings, progress("reward"),
-                number=number, previous=last, name=name,
-            )
-        teller.lap("reward")
+        clock.lap("rank")
+        settings = REWARD if number == 1 else REWARD_AGAIN
+        reward_model, _ = run_reward(sft, new + again, turn, settings, reward_model)
+        clock.lap("reward")
         accuracy = reward_accuracy(reward_model, held_out, world)
         accuracies.append({"rankings": len(rankings), "accuracy_held_out": accuracy["gold"]})
-        tell_rankings(world, new, accuracy, reward_model, teller)
+        tell_rankings(demo, new, accuracy, reward_model)
 
-        title("3", "PPO", "PPO", teller, number)
-        last, last_values, name = policy, value_model, f"ppo{ending}"
-        policy = done(resume, out / f"{name}.npz", LANGUAGE_MODEL)
-        value_model = done(resume, out / f"{name}.value_model.npz", VALUE_MODEL)
-        if policy is None or value_model is None:
-            policy, value_model, _ = run_ppo(
-                sft, reward_model, world.questions("train"), out, seed, ppo, world,
-                progress("ppo"), number, last, last_values, name,
-            )
-        teller.lap("ppo")
-        tell_ppo(read_log(out / f"{name}.jsonl"), teller)
-    write_rankings(out / "rankings.jsonl", rankings)
-    write_preferences(out / "preferences.jsonl", rankings)
+        tell(say("\n== Step 3: PPO, round {number} of {rounds} ==", number=number, rounds=ROUNDS))
+        policy, value_model, history_of_ppo = run_ppo(
+            sft, reward_model, world.questions("train"), turn, ppo, world, practised
+        )
+        practised = policy, value_model
+        speakers = {f"ppo_{number}": policy, "sft": sft}
+        clock.lap("ppo")
+        tell_ppo(history_of_ppo, say)
+    write_rankings(run.out / "rankings.jsonl", rankings)
+    write_preferences(run.out / "preferences.jsonl", rankings)
     models = {
         "pretrained": pretrained, "sft": sft, "reward_model": reward_model,
         "value_model": value_model, "ppo": policy,
     }
     histories = {
         "pretrain": history,
-        "reward": all_rounds(out, "reward_model", "step"),
-        "ppo": all_rounds(out, "ppo", "iteration"),
+        "reward": all_rounds(run.out, "reward_model", "step"),
+        "ppo": all_rounds(run.out, "ppo", "iteration"),
         "rankings": rankings,
         "held_out": held_out,
         "accuracies": accuracies,
     }
     return models, histories
+
+
+def round_ending(number):
+    """-> what the names of a round's files end in: "_1", "_2", and "" in the last round."""
+    return "" if number == ROUNDS else f"_{number}"
 
 
 def all_rounds(out, name, counter):
@@ -210,97 +208,45 @@ def all_rounds(out, name, counter):
     """
     rows = []
     for number in range(1, ROUNDS + 1):
-        ending = "" if number == ROUNDS else f"_{number}"
-        for row in read_log(out / f"{name}{ending}.jsonl"):
+        for row in read_log(out / f"{name}{round_ending(number)}.jsonl"):
             rows.append(row | {counter: len(rows), "round": number})
     return rows
-
-
-def demonstration_loss(pretrained, sft, demonstrations):
-    """Loss on the responses of the demonstrations, before and after SFT, in nats per character."""
-    examples = []
-    for prompt, response in demonstrations:
-        size = sft.config.block_size
-        examples.append(encode_example(sft.tokenizer, prompt, response, size))
-    before = evaluate_loss(pretrained.params, pretrained.config, examples, response_only=True)
-    return before, evaluate_loss(sft.params, sft.config, examples, response_only=True)
-
-
-def done(resume, path, kind):
-    """The model of a finished stage, if we resume and it is there; else None."""
-    return load_model(path, kind) if resume and path.exists() else None
-
-
-def rankings_of(world, models, out, seed, count, split, number, resume):
-    """run_rank, or its file if we resume."""
-    name = f"rankings_{number}" if split == "train" else "rankings_held_out"
-    if resume and (out / f"{name}.jsonl").exists():
-        return read_rankings(out / f"{name}.jsonl")
-    return run_rank(world, models, out, seed, count, split, number=number)
-
-
-def read_log(path):
-    """JSONL file -> list of dicts."""
-    return [row for _, row in read_jsonl(path, {})]
 
 
 # ---- telling --------------------------------------------------------------------------------
 
 
-def title(step, english, chinese, teller, number=0):
-    """A headline; number: which round, 0 for none."""
-    turn, turn_zh = "", ""
-    if number:
-        turn, turn_zh = f", round {number} of {ROUNDS}", f"（第 {number} 轮，共 {ROUNDS} 轮）"
-    teller.say(f"\n== Step {step}: {english}{turn} ==", f"\n== 第 {step} 步：{chinese}{turn_zh} ==")
-
-
-def tally(world, model, seed):
-    """Ask the story's question ASKED times -> list of (answer, times, naturalness)."""
-    prompt = world.story["prompt"]
-    answers = ask(model, [prompt] * ASKED, stage_rng(seed, "before and after"))
-    finished = {answer.text: answer.finished for answer in answers}
-    counts = Counter(answer.text for answer in answers).most_common()
-    return [(text, n, world.naturalness(prompt, text, finished[text])) for text, n in counts]
-
-
-def tell_who(world, model, seed, teller):
+def tell_who(demo, model):
     """What Rufus says when he is asked who he is, with corrections."""
+    world, say, run, _ = demo
     prompt = world.story["prompt"]
-    teller.say(f"\nRufus is asked `{prompt}` {ASKED} times and says:",
-               f"\n问 Rufus「{prompt}」{ASKED} 次，他说：")
-    for text, n, naturalness in tally(world, model, seed):
+    tell(say("\nRufus is asked `{prompt}` {n} times and says:", prompt=prompt, n=ASKED))
+    for text, n, naturalness in tally(world, model, run.seed):
         reason = world.reason(prompt, text)
         note = f"-> {world.correct(prompt, text)}   ({reason})" if naturalness < 1 else ""
         print(f"  {n:3d} x  {text:<30} {note}")
 
 
-def tell_rankings(world, rankings, accuracy, reward_model, teller):
+def tell_rankings(demo, rankings, accuracy, reward_model):
     """One ranking with the scores it led to, and how good the reward model is."""
-    prompt = world.story["prompt"]
-    shown = next((r for r in rankings if r.prompt == prompt), rankings[0])
-    who = (shown.annotator, len(shown.responses))
-    teller.say(f"`{shown.prompt}` The simulated annotator {who[0]} ranks {who[1]} answers:",
-               f"「{shown.prompt}」模拟标注员 {who[0]} 给 {who[1]} 个回答排序：")
+    say, shown = demo.say, shown_ranking(demo.world, rankings)
+    tell(say("`{prompt}` The simulated annotator {annotator} ranks {n} answers:",
+             prompt=shown.prompt, annotator=shown.annotator, n=len(shown.responses)))
     scores = score_texts(reward_model, shown.prompt, shown.responses)
     for i in np.argsort(shown.ranks, kind="stable"):
-        text, model = shown.responses[i], shown.models[i]
-        teller.say(f"  {shown.ranks[i]}.  {text:<30} ({model}; reward model {scores[i]:+.2f})",
-                   f"  {shown.ranks[i]}.  {text:<20} （{model}；奖励模型 {scores[i]:+.2f}）")
-    teller.say(
-        f"{len(rankings)} new rankings by simulated annotators. The reward model orders pairs "
-        f"of answers to questions\nit has never seen like the gold judge in "
-        f"{accuracy['gold']:.1%}, like the noisy labels in {accuracy['labels']:.1%} "
-        f"(the gold judge itself: {accuracy['ceiling']:.1%}).",
-        f"模拟标注员新做了 {len(rankings)} 个排序。对从未见过的问题，奖励模型与金标准一致 "
-        f"{accuracy['gold']:.1%}，\n与有噪声的标注一致 {accuracy['labels']:.1%}"
-        f"（金标准本身：{accuracy['ceiling']:.1%}）。")
+        tell(say("  {rank}.  {text:<30} ({model}; reward model {score:+.2f})", rank=shown.ranks[i],
+                 text=shown.responses[i], model=shown.models[i], score=scores[i]))
+    tell(say(
+        "{n} new rankings by simulated annotators. The reward model orders pairs of answers to "
+        "questions\nit has never seen like the gold judge in {gold:.1%}, like the noisy labels in "
+        "{labels:.1%} (the gold judge itself: {ceiling:.1%}).",
+        n=len(rankings), **accuracy,
+    ))
 
 
-def tell_ppo(rows, teller):
+def tell_ppo(rows, say):
     """Every tenth iteration of PPO as a table."""
-    teller.say("iteration   score  natural*  KL exact / est.  entropy  clipped  expl.var  length",
-               "迭代        得分    自然*    KL 精确 / 估计   熵       裁剪     解释方差  长度")
+    tell(say("iteration   score  natural*  KL exact / est.  entropy  clipped  expl.var  length"))
     shown = sorted({0, len(rows) - 1} | set(range(9, len(rows), 10)))
     for i in shown:
         r = rows[i]
@@ -308,208 +254,40 @@ def tell_ppo(rows, teller):
               f"  {r['kl_exact']:8.2f} / {r['kl_estimate']:5.2f}  {r['entropy']:7.3f}"
               f"  {r['clip_fraction']:7.1%}  {r['explained_variance']:8.2f}"
               f"  {r['response_length']:6.1f}")
-    teller.say("* by the gold judge, for your eyes only: PPO does not see it.",
-               "* 由金标准判断，仅供观察：PPO 看不到它。")
+    tell(say("* by the gold judge, for your eyes only: PPO does not see it."))
 
 
-def tell_after(world, models, results, seed, teller):
+def tell_after(demo, policy, summary):
     """The three models side by side, and what the gold judge counts."""
-    say = teller.say
-    say("\n== After: the same questions, the same random numbers ==",
-        "\n== 之后：同样的问题，同样的随机数 ==")
-    for row in results["side_by_side"]:
+    say = demo.say
+    tell(say("\n== After: the same questions, the same random numbers =="))
+    for row in summary["side_by_side"]:
         print(f"  {row['prompt']}")
-        for name in ("pretrained", "sft", "ppo"):
-            mark = "+" if row[name][1] == 1 else "-"
-            print(f"      {name:<11} {mark} {row[name][0]}")
-    tell_who(world, models["ppo"], seed, teller)
-    story = world.story
-    say("\nProbability of a whole sentence:  pretrained      SFT      PPO",
-        "\n整句话的概率：                    预训练          SFT      PPO")
-    for text in (story["said"], story["corrected"]):
-        p = results["probability"][text]
-        cells = "".join(f"{p[name]:9.2%}" for name in ("pretrained", "sft", "ppo"))
+        for name in SPEAKERS:
+            text, naturalness = row[name]
+            print(f"      {name:<11} {'+' if naturalness == 1 else '-'} {text}")
+    tell_who(demo, policy)
+    tell(say("\nProbability of a whole sentence:  pretrained      SFT      PPO"))
+    for text, p in summary["probability"].items():
+        cells = "".join(f"{p[name]:9.2%}" for name in SPEAKERS)
         print(f"  {text:<30} {cells}")
-    say("\nNatural answers    training questions   held-out ones   of the natural: true   kinds",
-        "\n自然的回答         训练问题             未见过的问题    自然而属实             每题种类")
-    for name in ("pretrained", "sft", "ppo"):
-        r = results[name]
+    tell(say(
+        "\nNatural answers    training questions   held-out ones   of the natural: true   kinds"
+    ))
+    for name in SPEAKERS:
+        r = summary[name]
         print(f"  {name:<16} {r['natural_train']:17.1%} {r['natural_held_out']:15.1%}"
               f" {r['truthful']:22.1%} {r['distinct']:7.1f}")
 
 
-def tell_end(summary, out, teller):
+def tell_end(summary, out, say):
     """What it was worth, and where to go on."""
-    ppo, sft, total = summary["ppo"], summary["sft"], summary["seconds"]["total"]
-    teller.say(
-        f"\nRufus sounds natural, but he does not reason: he says what is probable. Of his natural "
-        f"answers {ppo['truthful']:.0%} are true,\nbefore PPO it was {sft['truthful']:.0%}: people "
-        f"ranked how he sounds, so that is what he learned.\n"
-        f"{total:.0f} s. Pictures, tables and checkpoints are in {out}.\n"
-        f"Talk to him: python -m minirlhf chat {out / 'ppo.npz'}",
-        f"\nRufus 说得自然了，但他并不推理，只说概率大的话。"
-        f"自然的回答中 {ppo['truthful']:.0%} 属实，PPO 之前是 {sft['truthful']:.0%}：\n"
-        f"人们排序的是听起来如何，他学到的也就是这个。\n"
-        f"用时 {total:.0f} 秒。图片、表格和检查点在 {out}。\n"
-        f"和他聊聊：python -m minirlhf chat {out / 'ppo.npz'}")
-
-
-# ---- measuring ------------------------------------------------------------------------------
-
-
-def measure(world, models, seed, out, teller):
-    """Everything that is told and drawn at the end, by the gold judge -> dict."""
-    results = {}
-    for name in ("pretrained", "sft", "ppo"):
-        rng = stage_rng(seed, "evaluate")  # the same random numbers for all three
-        results[name] = evaluate_model(models[name], world, EVALUATION_SAMPLES, rng)
-    rng = stage_rng(seed, "evaluate")
-    results["kl_exact"] = kl_to_reference(
-        models["ppo"], models["sft"], world, EVALUATION_SAMPLES, rng
-    )
-    story, rows = world.story, []
-    prompts = [story["prompt"]] + world.questions("train")[1:4] + world.questions("held_out")[:4]
-    for prompt in prompts:
-        rows.append({"prompt": prompt})
-    for name in ("pretrained", "sft", "ppo"):
-        answers = ask(models[name], prompts, stage_rng(seed, "before and after", 2))
-        for row, answer in zip(rows, answers):
-            naturalness = world.naturalness(answer.prompt, answer.text, answer.finished)
-            row[name] = (answer.text, naturalness)
-    results["side_by_side"] = rows
-    results["probability"] = {}
-    for text in (story["said"], story["corrected"]):
-        results["probability"][text] = {
-            name: float(np.exp(response_logprob(models[name], story["prompt"], text)))
-            for name in ("pretrained", "sft", "ppo")
-        }
-    results["tally"] = {name: tally(world, models[name], seed) for name in ("pretrained", "ppo")}
-    return results
-
-
-def summarise(world, lang, seed, models, histories, results):
-    """-> the dict of summary.json, without seconds and memory."""
-    held_out = histories["held_out"]
-    accuracy = reward_accuracy(models["reward_model"], held_out, world)
-    history = histories["ppo"]
-    ppo = dict(results["ppo"])
-    ppo["kl_exact"] = results["kl_exact"]
-    ppo["clip_fraction"] = float(np.mean([row["clip_fraction"] for row in history]))
-    ppo["distinct_ratio"] = ppo["distinct"] / results["sft"]["distinct"]
-    ppo["score"] = history[-1]["score"]
-    return {
-        "lang": lang,
-        "seed": seed,
-        "seconds": {},
-        "peak_memory_mb": 0.0,
-        "pretrained": results["pretrained"],
-        "sft": results["sft"],
-        "ppo": ppo,
-        "reward_model": {
-            "rankings": len(histories["rankings"]),
-            "accuracy_held_out": accuracy["gold"],
-            "accuracy_labels": accuracy["labels"],
-            "ceiling_labels": accuracy["ceiling"],
-            "rounds": histories["accuracies"],
-        },
-        "story": tell_story(world, models, histories, results),
-        "probability": results["probability"],
-        "side_by_side": results["side_by_side"],
-    }
-
-
-def tell_story(world, models, histories, results):
-    """What the pipeline picture shows besides the figures of the summary."""
-    prompt = world.story["prompt"]
-    rankings = histories["rankings"]
-    shown = next((ranking for ranking in rankings if ranking.prompt == prompt), rankings[0])
-    before = [text for text, _, naturalness in results["tally"]["pretrained"] if naturalness < 1]
-    if world.story["said"] in before:  # of what he did say, the sentence that the story tells of
-        before = [world.story["said"]]
-    return {
-        "prompt": prompt,
-        "before": (before or [results["tally"]["pretrained"][0][0]])[0],
-        "after": results["tally"]["ppo"][0][0],
-        "answers": shown.responses,
-        "ranks": shown.ranks,
-        "documents": models["pretrained"].extra["documents"],
-        "demonstrations": DEMONSTRATIONS,
-        "parameters": int(models["ppo"].params.flat.size),
-        "iterations": len(histories["ppo"]),
-    }
-
-
-def without_nan(value):
-    """The same nest of dicts and lists with None for NaN, which JSON does not know."""
-    if isinstance(value, dict):
-        return {name: without_nan(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and value != value else value
-
-
-def stage_seconds(laps):
-    """{stage: seconds} rounded, with their sum as "total"."""
-    seconds = {name: round(value, 2) for name, value in laps.items()}
-    seconds["total"] = round(sum(laps.values()), 2)
-    return seconds
-
-
-def peak_memory_mb():
-    """Most memory this process has held, in MB.  Windows has no such figure: 0."""
-    try:
-        import resource
-    except ImportError:
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-
-
-# ---- drawing --------------------------------------------------------------------------------
-
-
-def draw(world, models, histories, results, summary, lang, seed, out):
-    """All pictures into out/pictures."""
-    folder = out / "pictures"
-    folder.mkdir(exist_ok=True)
-    naturalness = {}
-    for name in ("pretrained", "sft", "ppo"):
-        r = results[name]
-        naturalness[name] = {"train": [r["natural_train"]], "held_out": [r["natural_held_out"]]}
-    strip = answer_in_numbers(
-        models["ppo"], models["sft"], models["reward_model"], models["value_model"],
-        world.story["prompt"], histories["ppo"][-1]["kl_coef"], stage_rng(seed, "evaluate", 2),
-    )
-    prompt, text = world.story["prompt"], world.story["corrected"]
-    example = encode_example(
-        models["ppo"].tokenizer, prompt, text, models["ppo"].config.block_size
-    )
-    tokens = np.array([example.ids[:-1]])  # (1, T)
-    _, cache = gpt_forward(models["ppo"].params, models["ppo"].config, tokens)
-    probs = np.stack([block.attention.probs[0] for block in cache.blocks])  # (L, H, T, T)
-    labels = ["^"] + list(prompt + "\n" + text)
-    held_out = [ranking for ranking in histories["held_out"] if max(ranking.ranks) > 1]
-    scores, gold = [], []
-    for ranking in held_out:
-        scores.append(score_texts(models["reward_model"], ranking.prompt, ranking.responses))
-        gold.append([world.naturalness(ranking.prompt, text) for text in ranking.responses])
-    reward = {
-        "scores": np.concatenate(scores),
-        "naturalness": np.concatenate(gold),
-        "accuracy_gold": summary["reward_model"]["accuracy_held_out"],
-        "accuracy_labels": summary["reward_model"]["accuracy_labels"],
-        "ceiling_labels": summary["reward_model"]["ceiling_labels"],
-        "history": histories["reward"],
-    }
-    entropy = models["pretrained"].extra["corpus_entropy"]
-    figures = {
-        "pipeline": plots.plot_pipeline(summary, lang),
-        "language_model": plots.plot_lm_loss(histories["pretrain"], entropy, lang),
-        "reward_model": plots.plot_reward_model(reward, lang),
-        "ppo_dashboard": plots.plot_dashboard([histories["ppo"]], lang),
-        "naturalness": plots.plot_naturalness(naturalness, lang),
-        "attention": plots.plot_attention(probs, labels, lang),
-        "token_strip": plots.plot_token_strip(strip, lang),
-    }
-    for name, figure in figures.items():
-        plots.save_figure(figure, folder / f"{name}.png")
+    tell(say(
+        "\nRufus sounds natural, but he does not reason: he says what is probable. Of his natural "
+        "answers {after:.0%} are true,\nbefore PPO it was {before:.0%}: people ranked how he "
+        "sounds, so that is what he learned.\n"
+        "{seconds:.0f} s. Pictures, tables and checkpoints are in {out}.\n"
+        "Talk to him: python -m minirlhf chat {model}",
+        after=summary["ppo"]["truthful"], before=summary["sft"]["truthful"],
+        seconds=summary["seconds"]["total"], out=out, model=out / "ppo.npz",
+    ))

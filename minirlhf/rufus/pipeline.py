@@ -2,35 +2,36 @@
 
 Each stage reads files, trains, and writes files into one folder; each has its own random generator
 made from the seed and the stage's number, so a stage can be run again, or resumed, on its own.
-This is the only file of the training path that knows the simulated people (human.py), and it uses
-them for two things only: to rank the answers of step 2, and to measure.  (The corrections of
-data/LANG/sft.jsonl were written by them beforehand.)  What it measures never
-reaches an update.
+The simulated people (people.py) and the gold judge (world.py) do two things here: they rank the
+answers of step 2, and they measure.  (The corrections of data/LANG/sft.jsonl were written by them
+beforehand.)  What they measure never reaches an update.
 
 Departure from InstructGPT: steps 2 and 3 come three times.  After the first round people rank what
 the policy has learned to say, so that a hole in the reward model that it has found gets closed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from minirlhf.checkpoint import Model, save_model
+from minirlhf.checkpoint import Model, load_model, save_model
 from minirlhf.data import (
-    Ranking,
-    decode_response,
+    Texts,
     encode_example,
-    encode_prompt,
     read_corpus,
+    read_jsonl,
+    read_rankings,
     write_jsonl,
     write_rankings,
 )
-from minirlhf.errors import InputError
-from minirlhf.gpt import GPTConfig, gpt_forward, init_params, lm_head_forward, with_scalar_head
-from minirlhf.layers import exact_kl, log_softmax, token_logprobs_forward
-from minirlhf.rufus.world import DATA, make_annotators
+from minirlhf.errors import InputError, at
+from minirlhf.gpt import GPTConfig, init_params, with_scalar_head
+from minirlhf.rufus.answers import collect_answers, encode_prompts, reference_rows
+from minirlhf.rufus.measure import GoldWatch
+from minirlhf.rufus.people import make_annotators, rank_answers
 from minirlhf.sample import sample
 from minirlhf.step1_language_model import (
     LanguageModelSettings,
@@ -42,17 +43,16 @@ from minirlhf.step2_reward_model import (
     RewardModelSettings,
     encode_rankings,
     normalise_scores,
-    pair_accuracy,
-    score_rankings,
     score_rows,
     split_by_prompt,
     train_reward_model,
 )
 from minirlhf.step3_ppo import (
+    PPOHooks,
     PPOModels,
     PPOSettings,
-    last_response_index,
     make_rollout,
+    score_samples,
     train_ppo,
 )
 from minirlhf.tokenizer import build_tokenizer
@@ -85,148 +85,45 @@ RANKINGS, RANKINGS_AGAIN, HELD_OUT_RANKINGS, ANSWERS = 600, 250, 240, 4
 ROUNDS = 3  # times that people rank, the reward model learns and the policy practises
 
 
-def data_folder(lang):
-    """Folder of the bundled data of a language, or of a world.json.  Raises InputError."""
-    path = Path(lang)
-    folder = path.parent if path.suffix == ".json" else DATA / lang
-    if not folder.is_dir():
-        raise InputError(f"--lang {lang}: neither a language of data/ nor a world.json")
-    return folder
-
-
 def stage_rng(seed, stage, number=1):
     """A random generator of the stage's own, from the run's seed; number: which round."""
     return np.random.default_rng([seed, STAGES.index(stage), number])
 
 
-# ---- asking a model -------------------------------------------------------------------------
+def no_progress(title):
+    """-> what wraps the range of steps of a stage: here nothing (tqdm on the command line)."""
+    return iter
 
 
-class Answer(NamedTuple):
-    """One sampled response."""
+class Run(NamedTuple):
+    """A run of some stages: where its files are, and what else the stages have in common."""
 
-    prompt: str
-    text: str
-    finished: bool  # ended with EOS
-    n_tokens: int  # EOS included
+    out: Path
+    seed: int
+    progress: Callable = no_progress  # progress(title) -> what wraps the range of steps
+    resume: bool = False  # True: a stage whose files are there is taken from them
+    number: int = 1  # which round of steps 2 and 3
+    ending: str = ""  # of the names of the round's files; the last round has none
 
-
-def ask(model, prompts, rng, temperature=1.0, batch_size=256):
-    """Model, list of prompts (str) -> list of Answer, one each, at most as long as it was told."""
-    answers = []
-    for start in range(0, len(prompts), batch_size):
-        batch = prompts[start : start + batch_size]
-        ids = encode_prompts(model, batch)
-        limit = model.extra["max_new_tokens"]
-        samples = sample(model.params, model.config, ids, limit, rng, temperature)
-        answers += read_answers(model.tokenizer, batch, samples)
-    return answers
+    def kept(self, name, kind):
+        """-> the Model of a stage that need not be run again, or None."""
+        path = self.out / f"{name}.npz"
+        return load_model(path, kind) if self.resume and path.exists() else None
 
 
-def encode_prompts(model, prompts):
-    """list of str -> list of ids.  Raises InputError if one is too long for an answer to follow."""
-    room = model.config.block_size - model.extra["max_new_tokens"] + 1
-    return [encode_prompt(model.tokenizer, prompt, room) for prompt in prompts]
-
-
-def read_answers(tokenizer, prompts, samples):
-    """Samples of B prompts -> list of B Answer."""
-    answers = []
-    for row, prompt in enumerate(prompts):
-        ids = samples.tokens[row, 1:][samples.response_mask[row] > 0]
-        text = decode_response(tokenizer, ids)
-        answers.append(Answer(prompt, text, bool(samples.finished[row]), len(ids)))
-    return answers
-
-
-def response_logprob(model, prompt, response):
-    """log P(response and EOS | prompt) in nats, a sum over characters."""
-    example = encode_example(model.tokenizer, prompt, response, model.config.block_size)
-    tokens = np.array([example.ids])  # (1, T+1)
-    hidden, _ = gpt_forward(model.params, model.config, tokens[:, :-1])
-    logits, _ = lm_head_forward(model.params, hidden)  # (1, T, V)
-    logprobs, _ = token_logprobs_forward(logits, tokens[:, 1:])  # (1, T)
-    return float(logprobs[0, example.prompt_length - 1 :].sum())
-
-
-# ---- measuring, with the gold judge ---------------------------------------------------------
-
-
-class Judgement(NamedTuple):
-    """What the gold judge finds in a model's answers.  Shares are between 0 and 1."""
-
-    natural: float  # share of answers that a person would leave as they are
-    naturalness: float  # mean of world.naturalness
-    truthful: float  # share of the natural answers that state the fact
-    distinct: float  # different natural answers per question
-    samples: int
-
-
-def judge_answers(world, answers):
-    """list of Answer -> Judgement."""
-    scores = [world.naturalness(a.prompt, a.text, a.finished) for a in answers]
-    natural = [a for a, score in zip(answers, scores) if score == 1]
-    true = [world.truthful(a.prompt, a.text) is True for a in natural]
-    different = {(a.prompt, a.text) for a in natural}
-    questions = {a.prompt for a in answers}
-    return Judgement(
-        len(natural) / len(answers),
-        float(np.mean(scores)),
-        float(np.mean(true)) if true else float("nan"),
-        len(different) / len(questions),
-        len(answers),
+def finish(model, out, name, history):
+    """Write out/NAME.npz and out/NAME.jsonl; the resume file has done its duty -> the model."""
+    write_jsonl(out / f"{name}.jsonl", history)
+    save_model(
+        out / f"{name}.npz", model.kind, model.params, model.config, model.tokenizer, model.extra
     )
+    (out / f"{name}.resume.npz").unlink(missing_ok=True)
+    return model
 
 
-def judge_model(model, world, split, n_samples, rng):
-    """Ask every question of a split about equally often, n_samples in all -> Judgement."""
-    questions = world.questions(split)
-    repeats = -(-n_samples // len(questions))
-    return judge_answers(world, ask(model, questions * repeats, rng))
-
-
-def evaluate_model(model, world, n_samples, rng):
-    """-> {"natural_train", "natural_held_out", "truthful", ..}: the figures of summary.json."""
-    train = judge_model(model, world, "train", n_samples, rng)
-    held_out = judge_model(model, world, "held_out", n_samples, rng)
-    return {
-        "natural_train": train.natural,
-        "natural_held_out": held_out.natural,
-        "truthful": train.truthful,
-        "truthful_held_out": held_out.truthful,
-        "naturalness_train": train.naturalness,
-        "naturalness_held_out": held_out.naturalness,
-        "distinct": train.distinct,
-        "samples": train.samples + held_out.samples,
-    }
-
-
-def kl_to_reference(model, reference, world, n_samples, rng):
-    """Exact KL(model || reference) in nats per response, on the model's own samples."""
-    questions = world.questions("train")
-    repeats = -(-n_samples // len(questions))
-    ids = encode_prompts(model, questions * repeats)
-    samples = sample(model.params, model.config, ids, model.extra["max_new_tokens"], rng)
-    hidden, _ = gpt_forward(reference.params, reference.config, samples.tokens[:, :-1])
-    ref_all_logprobs = log_softmax(lm_head_forward(reference.params, hidden)[0])  # (B, T, V)
-    kl = exact_kl(samples.all_logprobs, ref_all_logprobs) * samples.response_mask  # (B, T)
-    return float(kl.sum(axis=1).mean())
-
-
-class GoldWatch:
-    """Looks at every rollout of PPO with the gold judge.  For the history, never for the update."""
-
-    def __init__(self, world, tokenizer):
-        self.world = world
-        self.tokenizer = tokenizer
-
-    def __call__(self, rollout):
-        prompts = []
-        for row, mask in enumerate(rollout.response_mask):
-            first = int(mask.argmax()) + 1  # where the response starts in tokens
-            prompts.append(self.tokenizer.decode(rollout.tokens[row, 1:first]).rstrip())
-        judgement = judge_answers(self.world, read_answers(self.tokenizer, prompts, rollout))
-        return {"naturalness": judgement.naturalness, "natural": judgement.natural}
+def read_log(path):
+    """JSONL file -> list of dicts."""
+    return [row for _, row in read_jsonl(path, {})]
 
 
 # ---- step 1 ---------------------------------------------------------------------------------
@@ -250,173 +147,122 @@ def build_language_model(texts, size, rng):
         n_layer=size.n_layer, n_head=size.n_head, n_embd=size.n_embd,
     )
     params = init_params(config, rng)
-    return Model(LANGUAGE_MODEL, params, config, tokenizer, {"max_new_tokens": limit})
+    return Model(
+        kind=LANGUAGE_MODEL, params=params, config=config, tokenizer=tokenizer,
+        extra={"max_new_tokens": limit},
+    )
 
 
-def encode_documents(model, texts, where):
-    """list of texts -> list of Example, each a whole text without a prompt."""
-    examples = []
-    for number, text in enumerate(texts, start=1):
-        place = f"{where}, document {number}"
-        examples.append(
-            encode_example(model.tokenizer, "", text, model.config.block_size, place)
-        )
-    return examples
-
-
-def corpus_figures(examples, vocab_size):
-    """-> {"unigram": nats, "bigram": nats}: what a loss on this corpus is to be compared with."""
-    return {
-        "unigram": unigram_entropy(examples, vocab_size),
-        "bigram": bigram_entropy(examples, vocab_size),
-    }
-
-
-def run_pretrain(
-    corpus_path, out, seed, settings=PRETRAIN, size=Size(), progress=iter, more_texts=()
-):
-    """Pretrain a model on a corpus -> Model, history.  Writes out/pretrained.npz, .jsonl.
+def run_pretrain(corpus_path, run, settings=PRETRAIN, size=Size(), more_texts=()):
+    """Pretrain a model on a corpus -> Model, history.  Writes pretrained.npz, .jsonl.
 
     more_texts: texts that it will be shown later; they widen its vocabulary and its length.
     """
-    rng = stage_rng(seed, "pretrain")
-    texts = read_corpus(corpus_path)
-    model = build_language_model(texts + list(more_texts), size, rng)
-    examples = encode_documents(model, texts, corpus_path)
+    model = run.kept("pretrained", LANGUAGE_MODEL)
+    if model is not None:
+        return model, read_log(run.out / "pretrained.jsonl")
+    rng = stage_rng(run.seed, "pretrain")
+    documents = read_corpus(corpus_path)
+    model = build_language_model(documents + list(more_texts), size, rng)
+    examples = []
+    for number, document in enumerate(documents, start=1):
+        with at(f"{corpus_path}, document {number}"):
+            examples.append(encode_example(model.tokenizer, "", document, model.config.block_size))
     n_held_out = min(HELD_OUT_TEXTS, len(examples) // 10)
+    texts = Texts(training=examples[n_held_out:], held_out=examples[:n_held_out])
     history = train_language_model(
-        model.params, model.config, examples[n_held_out:], settings, rng,
-        examples[:n_held_out], out / "pretrained.resume.npz", progress,
+        model.params, model.config, texts, settings, rng, run.out / "pretrained.resume.npz",
+        run.progress("pretrain"),
     )
-    entropies = corpus_figures(examples, model.config.vocab_size)
-    model = model._replace(
-        extra=model.extra | {"corpus_entropy": entropies, "documents": len(texts)}
-    )
-    return finish(model, out, "pretrained", history), history
+    entropy = {  # in nats per character: what a loss on this corpus is to be compared with
+        "unigram": unigram_entropy(examples, model.config.vocab_size),
+        "bigram": bigram_entropy(examples, model.config.vocab_size),
+    }
+    extra = model.extra | {"corpus_entropy": entropy, "documents": len(documents)}
+    return finish(model._replace(extra=extra), run.out, "pretrained", history), history
 
 
-def run_sft(model, demonstrations, out, seed, settings=SFT, progress=iter, where="demonstrations"):
+def run_sft(model, demonstrations, run, settings=SFT):
     """Fine-tune a copy of model on (prompt, response) pairs -> Model, history.
 
-    Writes out/sft.npz, out/sft.jsonl.
+    Writes sft.npz, sft.jsonl.
     """
+    tuned = run.kept("sft", LANGUAGE_MODEL)
+    if tuned is not None:
+        return tuned, read_log(run.out / "sft.jsonl")
     examples = []
     for number, (prompt, response) in enumerate(demonstrations, start=1):
-        place = f"{where}, line {number}"
-        example = encode_example(
-            model.tokenizer, prompt, response, model.config.block_size, place
-        )
-        examples.append(example)
-    params = model.params.copy()
+        with at(f"demonstrations, line {number}"):
+            examples.append(
+                encode_example(model.tokenizer, prompt, response, model.config.block_size)
+            )
+    tuned = model._replace(params=model.params.copy())
     history = train_language_model(
-        params, model.config, examples, settings, stage_rng(seed, "sft"),
-        (), out / "sft.resume.npz", progress,
+        tuned.params, tuned.config, Texts(training=examples), settings,
+        stage_rng(run.seed, "sft"), run.out / "sft.resume.npz", run.progress("sft"),
     )
-    return finish(model._replace(params=params), out, "sft", history), history
-
-
-def finish(model, out, name, history):
-    """Write out/NAME.npz and out/NAME.jsonl; the resume file has done its duty."""
-    write_jsonl(out / f"{name}.jsonl", history)
-    save_model(
-        out / f"{name}.npz", model.kind, model.params, model.config, model.tokenizer, model.extra
-    )
-    (out / f"{name}.resume.npz").unlink(missing_ok=True)
-    return model
+    return finish(tuned, run.out, "sft", history), history
 
 
 # ---- step 2 ---------------------------------------------------------------------------------
 
 
-def collect_answers(models, prompts, k, rng, rounds=3):
-    """Ask every prompt until it has k different answers.
-
-    models: {name: Model}, asked in turn, `rounds` times each at most.  Answers that did not end,
-    are empty, or hold a special token inside cannot be written down and are left out.
-    -> list of {"prompt", "responses", "models"} with 2 to k responses, in random order.
-    """
-    collected = [{"prompt": prompt, "responses": [], "models": []} for prompt in prompts]
-    for _ in range(rounds):
-        for name, model in models.items():
-            for place, answer in zip(collected, ask(model, prompts, rng)):
-                new = answer.text.strip() and answer.text not in place["responses"]
-                special = "<pad>" in answer.text or "<bos>" in answer.text
-                if new and not special and answer.finished and len(place["responses"]) < k:
-                    place["responses"].append(answer.text)
-                    place["models"].append(name)
-    enough = [place for place in collected if len(place["responses"]) >= 2]
-    for place in enough:
-        order = rng.permutation(len(place["responses"]))
-        place["responses"] = [place["responses"][i] for i in order]
-        place["models"] = [place["models"][i] for i in order]
-    return enough
-
-
-def rank_answers(world, collected, annotators, rng):
-    """Each set of answers is ranked by one of the SIMULATED annotators -> list of Ranking."""
-    rankings = []
-    for number, place in enumerate(collected):
-        annotator = annotators[number % len(annotators)]
-        ranks = annotator.rank(world, place["prompt"], place["responses"], rng)
-        rankings.append(
-            Ranking(
-                place["prompt"], place["responses"], [int(rank) for rank in ranks],
-                place["models"], annotator.name,
-            )
-        )
-    return rankings
-
-
-def run_rank(world, models, out, seed, count=RANKINGS, split="train", k=ANSWERS, number=1):
+def run_rank(world, models, run, count=RANKINGS, split="train", k=ANSWERS):
     """Collect and rank answers to the questions of a split -> list of Ranking.
 
-    number: which round.  Writes out/rankings_NUMBER.jsonl; or, for the questions that neither
-    step 2 nor step 3 trains on, out/rankings_held_out.jsonl.
+    models: {name: Model}.  Writes rankings_NUMBER.jsonl, the number of the round; or, for the
+    questions that neither step 2 nor step 3 trains on, rankings_held_out.jsonl.
     """
-    rng = stage_rng(seed, "rank", number if split == "train" else 0)
+    number = run.number if split == "train" else 0
+    path = run.out / (f"rankings_{number}.jsonl" if number else "rankings_held_out.jsonl")
+    if run.resume and path.exists():
+        return read_rankings(path)
+    rng = stage_rng(run.seed, "rank", number)
     questions = world.questions(split)
     prompts = [questions[i % len(questions)] for i in range(count)]
     collected = collect_answers(models, prompts, k, rng)
-    annotators = make_annotators(np.random.default_rng(seed))  # the same people every time
+    annotators = make_annotators(np.random.default_rng(run.seed))  # the same people every time
     if not collected:
         raise InputError(f"no question got two different finished answers from {', '.join(models)}")
     rankings = rank_answers(world, collected, annotators, rng)
-    name = f"rankings_{number}" if split == "train" else "rankings_held_out"
-    write_rankings(out / f"{name}.jsonl", rankings)
+    write_rankings(path, rankings)
     return rankings
 
 
-def run_reward(
-    model, rankings, out, seed, settings=REWARD, progress=iter, where="rankings",
-    number=1, previous=None, name="reward_model",
-):
+def run_reward(model, rankings, run, settings=REWARD, previous=None):
     """Train a reward model on rankings -> Model, history.
 
     It starts from a language model with a new head, or from `previous`, the reward model of the
     last round.  Scores are then normalised on samples of the language model, on the prompts of the
-    rankings.  Writes out/NAME.npz, out/NAME.jsonl.
+    rankings.  Writes reward_model.npz, reward_model.jsonl, with the round's ending.
     """
-    rng = stage_rng(seed, "reward", number)
+    name = f"reward_model{run.ending}"
+    reward_model = run.kept(name, REWARD_MODEL)
+    if reward_model is not None:
+        return reward_model, read_log(run.out / f"{name}.jsonl")
+    rng = stage_rng(run.seed, "reward", run.number)
     if previous is None:
         params = with_scalar_head(model.params, model.config, rng)
     else:
         params = previous.params.copy()
-    encoded = encode_rankings(
-        model.tokenizer, rankings, model.config.block_size, where
-    )
-    if not encoded:
-        raise InputError(f"{where}: all answers are tied, nothing can be learned")
+    with at("rankings"):
+        encoded = encode_rankings(model.tokenizer, rankings, model.config.block_size)
+        if not encoded:
+            raise InputError("all answers are tied, nothing can be learned")
     history = train_reward_model(
-        params, model.config, encoded, settings, rng, out / f"{name}.resume.npz", progress
+        params, model.config, encoded, settings, rng, run.out / f"{name}.resume.npz",
+        run.progress("reward"),
     )
     rows = [ids for ranking in encoded for ids in ranking.rows]
     prompts = sorted({ranking.prompt for ranking in rankings if ranking.prompt})
     if prompts:
         rows = reference_rows(model, prompts, rng)
     gain, bias = normalise_scores(params, score_rows(params, model.config, rows))
-    extra = model.extra | {"gain": gain, "bias": bias}
-    reward_model = Model(REWARD_MODEL, params, model.config, model.tokenizer, extra)
-    return finish(reward_model, out, name, history), history
+    reward_model = Model(
+        kind=REWARD_MODEL, params=params, config=model.config, tokenizer=model.tokenizer,
+        extra=model.extra | {"gain": gain, "bias": bias},
+    )
+    return finish(reward_model, run.out, name, history), history
 
 
 def split_rankings(rankings, seed, share=0.2):
@@ -427,83 +273,44 @@ def split_rankings(rankings, seed, share=0.2):
         raise InputError(f"{error}; give held-out rankings of your own") from None
 
 
-def reference_rows(model, prompts, rng, n_samples=256):
-    """-> list of lists of ids: finished responses of the model, with their prompts."""
-    repeats = -(-n_samples // len(prompts))
-    ids = encode_prompts(model, prompts * repeats)
-    samples = sample(model.params, model.config, ids, model.extra["max_new_tokens"], rng)
-    last = last_response_index(samples.response_mask) + 1
-    rows = []
-    for row in np.flatnonzero(samples.finished):
-        rows.append(samples.tokens[row, : last[row] + 1].tolist())
-    return rows
-
-
-def score_texts(reward_model, prompt, responses):
-    """prompt, list of K responses (str) -> scores (K,)."""
-    rows = []
-    for response in responses:
-        config = reward_model.config
-        example = encode_example(reward_model.tokenizer, prompt, response, config.block_size)
-        rows.append(example.ids)
-    return score_rows(reward_model.params, reward_model.config, rows)
-
-
-def reward_accuracy(reward_model, rankings, world=None):
-    """How often the reward model orders a pair right.
-
-    -> {"labels": against the given ranks} and, with a world, {"gold": against the gold judge,
-    "ceiling": how often the gold judge itself agrees with the noisy labels}.
-    """
-    rankings = [ranking for ranking in rankings if max(ranking.ranks) > 1]
-    encoded = encode_rankings(reward_model.tokenizer, rankings, reward_model.config.block_size)
-    scores = score_rankings(reward_model.params, reward_model.config, encoded)
-    labels = [ranking.ranks for ranking in rankings]
-    accuracy = {"labels": pair_accuracy(scores, labels)}
-    if world is not None:
-        gold = [
-            np.array([world.naturalness(ranking.prompt, text) for text in ranking.responses])
-            for ranking in rankings
-        ]
-        accuracy["gold"] = pair_accuracy(scores, [-row for row in gold])
-        accuracy["ceiling"] = pair_accuracy(gold, labels)
-    return accuracy
-
-
 # ---- step 3 ---------------------------------------------------------------------------------
 
 
-def run_ppo(
-    model, reward_model, prompts, out, seed, settings=PPO, world=None, progress=iter,
-    number=1, start=None, start_values=None, name="ppo",
-):
+def run_ppo(model, reward_model, prompts, run, settings=PPO, world=None, previous=None):
     """PPO against reward_model -> policy, value model (Models), history.
 
     model is the frozen reference.  The policy starts from it and the value model from the reward
-    model, or from `start` and `start_values`, those of the last round.  world: for the gold
-    figures of the history, evaluation only.
-    Writes out/NAME.npz, out/NAME.value_model.npz and the history, out/NAME.jsonl.
+    model; or from `previous`, (policy, value model) of the last round.  world: for the gold figures
+    of the history, evaluation only.
+    Writes ppo.npz, ppo.value_model.npz and the history, ppo.jsonl, with the round's ending.
     """
     if model.tokenizer.vocab != reward_model.tokenizer.vocab:
         raise InputError("the policy and the reward model have different vocabularies")
-    start, start_values = start or model, start_values or reward_model
+    name = f"ppo{run.ending}"
+    policy = run.kept(name, LANGUAGE_MODEL)
+    value_model = run.kept(f"{name}.value_model", VALUE_MODEL)
+    if policy is not None and value_model is not None:
+        return policy, value_model, read_log(run.out / f"{name}.jsonl")
+    start, start_values = previous or (model, reward_model)
     models = PPOModels(
-        start.params.copy(), model.params, reward_model.params, start_values.params.copy(),
-        model.config, reward_model.config,
+        policy=start.params.copy(), ref_policy=model.params, reward_model=reward_model.params,
+        value_model=start_values.params.copy(), config=model.config,
+        reward_config=reward_model.config,
     )
-    watch = GoldWatch(world, model.tokenizer) if world is not None else None
-    ids = encode_prompts(model, prompts)
-    settings = replace(settings, max_new_tokens=model.extra["max_new_tokens"])
-    rng = stage_rng(seed, "ppo", number)
-    resume_path = out / f"{name}.resume.npz"
-    history = train_ppo(models, ids, settings, rng, watch, resume_path, progress)
+    hooks = PPOHooks(watch=GoldWatch(world, model.tokenizer)) if world is not None else PPOHooks()
+    history = train_ppo(
+        models, encode_prompts(model, prompts),
+        replace(settings, max_new_tokens=model.extra["max_new_tokens"]),
+        stage_rng(run.seed, "ppo", run.number), hooks, run.out / f"{name}.resume.npz",
+        run.progress("ppo"),
+    )
     value_model = reward_model._replace(kind=VALUE_MODEL, params=models.value_model)
     save_model(
-        out / f"{name}.value_model.npz", VALUE_MODEL, value_model.params, value_model.config,
+        run.out / f"{name}.value_model.npz", VALUE_MODEL, value_model.params, value_model.config,
         value_model.tokenizer, value_model.extra,
     )
     policy = model._replace(params=models.policy)
-    return finish(policy, out, name, history), value_model, history
+    return finish(policy, run.out, name, history), value_model, history
 
 
 def answer_in_numbers(policy, reference, reward_model, value_model, prompt, kl_coef, rng):
@@ -513,11 +320,13 @@ def answer_in_numbers(policy, reference, reward_model, value_model, prompt, kl_c
     "advantages" (T,), "score", "kl_coef"}; T counts the response, EOS included.
     """
     models = PPOModels(
-        policy.params, reference.params, reward_model.params, value_model.params,
-        policy.config, reward_model.config,
+        policy=policy.params, ref_policy=reference.params, reward_model=reward_model.params,
+        value_model=value_model.params, config=policy.config, reward_config=reward_model.config,
     )
-    settings = replace(PPO, max_new_tokens=policy.extra["max_new_tokens"])
-    rollout = make_rollout(models, encode_prompts(policy, [prompt]), kl_coef, settings, rng)
+    ids = encode_prompts(policy, [prompt])
+    samples = sample(policy.params, policy.config, ids, policy.extra["max_new_tokens"], rng)
+    scores = score_samples(models, samples, PPO)
+    rollout = make_rollout(models, samples, scores, kl_coef, PPO)
     said = rollout.response_mask[0] > 0  # (T,) bool
     tokens = [policy.tokenizer.decode([i]) for i in rollout.tokens[0, 1:][said]]
     return {

@@ -1,4 +1,4 @@
-"""The SIMULATED people: what sounds natural to them, how they correct, how they rank.
+"""The toy world: what may be said, and the gold judge of what sounds natural.
 
 In RLHF the preference of people reaches the policy by one path: rankings -> reward model -> PPO.
 So no model, loss or training loop imports this file; it is the measuring rod behind the experiment
@@ -14,14 +14,13 @@ mind, and expects a whole sentence that names the person (not "She is a cat." or
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from minirlhf.data import DATA, read_text
-from minirlhf.errors import InputError
+from minirlhf.errors import InputError, at
 
 UNITS = {"word": r"'?\w+|[^\w\s]", "character": r"\S"}  # what one edit changes; I'm is I + 'm
 UNKNOWN, FILLER = -1, -2  # ids of a unit that no natural answer has, and of the end of short rows
@@ -71,19 +70,21 @@ class World:
 
     def __init__(self, data, source="world"):
         """data: the content of a world.json.  Raises InputError that names `source` and the key."""
-        check(data, SHAPE, source, "")
+        with at(source):
+            check(data, SHAPE, "")
         self.source = source
         for key in SHAPE:
             setattr(self, key, data[key])
         self.unit_ids = {}  # unit -> id
         self.asked = {}  # prompt -> Question
         self.verdicts = {}  # (prompt, response) -> (naturalness, reference): judged once each
-        if self.unit not in UNITS:
-            raise InputError(f"{source}: key 'unit' should be one of {list(UNITS)}")
-        for person in self.people:
-            for relation in self.relations:
-                self._add_question(person, relation)
-        self._check_the_rest()
+        with at(source):
+            if self.unit not in UNITS:
+                raise InputError(f"key 'unit' should be one of {list(UNITS)}")
+            for person in self.people:
+                for relation in self.relations:
+                    self._add_question(person, relation)
+            self._check_the_rest()
 
     @classmethod
     def load(cls, lang_or_path):
@@ -138,8 +139,7 @@ class World:
 
     def greet(self, greeting, sentence):
         """-> the sentence with a greeting before it."""
-        parts = {"greeting": greeting, "sentence": sentence}
-        return fill(self.greeted, parts, f"{self.source}: greeted")
+        return fill(self.greeted, {"greeting": greeting, "sentence": sentence})
 
     # ---- the judge ---------------------------------------------------------------------------
 
@@ -166,7 +166,7 @@ class World:
         for old, new in self.edits(prompt, response):
             kind = "change" if old and new else "drop" if old else "insert"
             words = {"old": self.join(old), "new": self.join(new)}
-            reasons.append(fill(self.reasons[kind], words, f"{self.source}: reasons.{kind}"))
+            reasons.append(fill(self.reasons[kind], words))
         if self.badly_spaced(response):
             reasons.append(self.reasons["spacing"])
         return self.reasons["between"].join(reasons)
@@ -261,33 +261,23 @@ class World:
 
     def _add_question(self, person, relation):
         """Builds the Question of a (person, relation) and files it under its prompt."""
-        where = f"{self.source}: relations.{relation}"
         role, subject = self.people[person]["role"], self.people[person]["subject"]
         if role not in ("self", "other"):
-            raise InputError(f"{self.source}: key 'people.{person}.role' is not 'self' or 'other'")
+            raise InputError(f"key 'people.{person}.role' is not 'self' or 'other'")
         entry, contents = self.relations[relation][role], self.relations[relation]["contents"]
         fact = self.facts.get(person, {}).get(relation)
         if fact not in contents:
-            here = f"{self.source}: key 'facts.{person}.{relation}'"
-            raise InputError(f"{here}: {fact!r} is no content of 'relations.{relation}'")
-        prompt = fill(entry["question"], {"subject": subject}, f"{where}.{role}.question")
+            raise InputError(
+                f"key 'facts.{person}.{relation}': {fact!r} is no content of 'relations.{relation}'"
+            )
+        with at(f"relations.{relation}.{role}.question"):
+            prompt = fill(entry["question"], {"subject": subject})
         if prompt in self.asked or prompt != self.read(prompt).strip():
             raise InputError(
-                f"{where}.{role}: key 'question': {prompt!r} is asked twice, has spaces around "
-                "it or a character of 'typed_as'"
+                f"relations.{relation}.{role}: key 'question': {prompt!r} is asked twice, has "
+                "spaces around it or a character of 'typed_as'"
             )
-        usual, further = [], []  # (text, content word)
-        for word in [fact] + [word for word in contents if word != fact]:
-            parts = self.parts(person, relation, word)
-            for template in [self.sentence] + entry["also"]:
-                for say in [parts["content"]] + contents[word]["also"]:
-                    text = fill(template, {**parts, "content": say}, f"{where}.{role}.also")
-                    is_usual = template == self.sentence and say == parts["content"]
-                    (usual if is_usual else further).append((text, word))
-        answers = usual + further
-        for greeting in self.greetings:
-            for text, word in usual + further:
-                answers.append((self.greet(greeting, text), word))
+        answers = self._answers(person, relation, fact)  # (text, content word)
         texts, words = map(list, zip(*answers))
         rows = [self.units(text) for text in texts]
         lengths = np.array([len(row) for row in rows])  # (R,)
@@ -296,64 +286,90 @@ class World:
             for unit in row:
                 self.unit_ids.setdefault(unit, len(self.unit_ids))
             ids[r, : len(row)] = self.ids_of(row)
-        self.asked[prompt] = Question(person, relation, texts, words, ids, lengths)
+        self.asked[prompt] = Question(
+            person=person, relation=relation, references=texts, contents=words, ids=ids,
+            lengths=lengths,
+        )
         for text, word in answers:
             if self.stated(prompt, text) != word or self.badly_spaced(text):
                 raise InputError(
-                    f"{where}: key 'contents.{word}': in {text!r} the spacing is wrong, "
-                    f"or {word!r} is not the one content word found in it"
+                    f"relations.{relation}: key 'contents.{word}': in {text!r} the spacing is "
+                    f"wrong, or {word!r} is not the one content word found in it"
                 )
+
+    def _answers(self, person, relation, fact):
+        """-> list of (text, content word): usual before further ones, no greeting first, the fact
+        first."""
+        role = self.people[person]["role"]
+        entry, contents = self.relations[relation][role], self.relations[relation]["contents"]
+        usual, further = [], []
+        for word in [fact] + [word for word in contents if word != fact]:
+            parts = self.parts(person, relation, word)
+            for template in [self.sentence] + entry["also"]:
+                for said in [parts["content"]] + contents[word]["also"]:
+                    with at(f"relations.{relation}.{role}.also"):
+                        text = fill(template, {**parts, "content": said})
+                    is_usual = template == self.sentence and said == parts["content"]
+                    (usual if is_usual else further).append((text, word))
+        greeted = []
+        with at("greeted"):
+            for greeting in self.greetings:
+                greeted += [(self.greet(greeting, text), word) for text, word in usual + further]
+        return usual + further + greeted
 
     def _check_the_rest(self):
         """What SHAPE cannot say: shares in 0..1, pairs that exist, templates that can be filled."""
         for name, share in self.shares.items():
             if not 0 <= share <= 1:
-                raise InputError(f"{self.source}: key 'shares.{name}' should be in 0..1")
+                raise InputError(f"key 'shares.{name}' should be in 0..1")
         pairs = [[question.person, question.relation] for question in self.asked.values()]
         for key in ("held_out", "never_stated"):
             for pair in getattr(self, key):
                 if pair not in pairs:
-                    raise InputError(f"{self.source}: key {key!r}: {pair} is no person, relation")
+                    raise InputError(f"key {key!r}: {pair} is no person, relation")
         for key in ("insert", "drop", "change"):
-            fill(self.reasons[key], {"old": "", "new": ""}, f"{self.source}: reasons.{key}")
+            with at(f"reasons.{key}"):
+                fill(self.reasons[key], {"old": "", "new": ""})
         question = next(iter(self.asked.values()))
         parts = self.parts(question.person, question.relation, question.contents[0])
         parts.update(wrong_verb="", wrong_content="")
         for number, fault in enumerate(self.faults):
-            where = f"{self.source}: faults[{number}]"
-            if fault["part"] not in parts or not fault["weight"] > 0:
-                raise InputError(f"{where}: key 'part' is unknown or key 'weight' is not above 0")
-            for template in fault["becomes"]:
-                fill(template, parts, f"{where}.becomes")
+            with at(f"faults[{number}]"):
+                if fault["part"] not in parts or not fault["weight"] > 0:
+                    raise InputError("key 'part' is unknown or key 'weight' is not above 0")
+            with at(f"faults[{number}].becomes"):
+                for template in fault["becomes"]:
+                    fill(template, parts)
 
 
-def check(value, shape, source, key):
-    """Raises InputError that names source and key unless the value looks like SHAPE."""
+def check(value, shape, key):
+    """Raises InputError that names the key unless the value looks like SHAPE."""
     kinds = {str: str, float: (int, float), dict: dict, list: list, tuple: list}
     kind = shape if isinstance(shape, type) else type(shape)
     if not isinstance(value, kinds[kind]) or isinstance(value, bool):
         names = {str: "a text", float: "a number", dict: "an object with keys"}
-        raise InputError(f"{source}: key {key!r} should be {names.get(kind, 'a list')}")
+        raise InputError(f"key {key!r} should be {names.get(kind, 'a list')}")
     if not value and (kind is tuple or (kind is dict and key in ("people", "relations"))):
-        raise InputError(f"{source}: key {key!r} is empty")
+        raise InputError(f"key {key!r} is empty")
     if kind is dict:
         for name in value if "*" in shape else shape:
             path = f"{key}.{name}" if key else name
             if name not in value:
-                raise InputError(f"{source}: key {path!r} is missing")
-            check(value[name], shape.get("*") or shape[name], source, path)
+                raise InputError(f"key {path!r} is missing")
+            check(value[name], shape.get("*") or shape[name], path)
     elif kind in (list, tuple):
         for number, item in enumerate(value):
-            check(item, shape[0], source, f"{key}[{number}]")
+            check(item, shape[0], f"{key}[{number}]")
 
 
-def fill(template, parts, where):
+def fill(template, parts):
     """'{subject} {verb}' -> text.  Raises InputError if the template asks for an unknown part."""
     try:
         return template.format(**parts)
     except (KeyError, IndexError, ValueError, AttributeError, TypeError):
-        message = f"{where}: template {template!r} cannot be filled from {list(parts)}"
-        raise InputError(message) from None
+        raise InputError(
+            f"template {template!r} cannot be filled from {list(parts)}"
+        ) from None
 
 
 def edit_tables(ids, references):
@@ -373,75 +389,10 @@ def edit_tables(ids, references):
     return tables
 
 
-# ---- simulated annotators --------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Annotator:
-    """A SIMULATED person who scores and ranks.  All tastes are in units of naturalness."""
-
-    name: str
-    noise: float = 0.12  # standard deviation added to the naturalness of each distinct text
-    scale: float = 1.0  # how much of the 1-7 scale this person uses
-    bias: float = 0.0  # points added to every score: a generous or a strict person
-    greeting_taste: float = 0.0  # added if the answer opens with a greeting
-    length_taste: float = 0.0  # added per 100 % longer than the usual answer; < 0 likes brevity
-    careless: float = 0.0  # probability of clicking at random, whatever the answers say
-
-    def perceive(self, world, prompt, responses, rng):
-        """K texts -> (K,) floats: gold naturalness + tastes + noise, equal for identical texts."""
-        texts = list(dict.fromkeys(responses))  # distinct
-        noise = rng.normal(0.0, self.noise, len(texts))
-        clicks = rng.random(len(texts))
-        clicks_at_random = rng.random() < self.careless
-        usual_length = len(world.units(world.references(prompt)[0]))
-        felt = {}
-        for text, slip, click in zip(texts, noise, clicks):
-            longer = len(world.units(text)) / usual_length - 1
-            taste = self.greeting_taste * world.greets(text) + self.length_taste * longer
-            honest = world.naturalness(prompt, text) + taste + slip
-            felt[text] = click if clicks_at_random else honest
-        return np.array([felt[text] for text in responses])
-
-    def score(self, world, prompt, responses, rng):
-        """K texts -> (K,) ints 1..7 (7 is best), on this SIMULATED person's own scale."""
-        felt = self.perceive(world, prompt, responses, rng)
-        points = 4 + self.bias + self.scale * 6 * (felt - 0.5)
-        return np.clip(np.rint(points), 1, 7).astype(int)
-
-    def rank(self, world, prompt, responses, rng):
-        """K texts -> (K,) int ranks: 1 is best, dense; identical texts always tie.  SIMULATED."""
-        felt = self.perceive(world, prompt, responses, rng)
-        return np.unique(-felt, return_inverse=True)[1].reshape(-1) + 1
-
-
-def make_annotators(rng, count=5, noise=0.12):
-    """-> list of SIMULATED annotators a1, a2, ..: same eye, different scales and mild tastes."""
-    annotators = []
-    for number in range(1, count + 1):
-        annotators.append(
-            Annotator(
-                name=f"a{number}",
-                noise=noise,
-                scale=float(rng.uniform(0.5, 1.2)),
-                bias=float(rng.normal(0.0, 1.0)),
-                greeting_taste=float(rng.normal(0.0, 0.03)),
-                length_taste=float(rng.normal(0.0, 0.03)),
-            )
-        )
-    return annotators
-
-
-def length_lover(name="length lover"):
-    """A SIMULATED annotator to whom an answer of twice the usual length feels 0.6 better."""
-    return Annotator(name, length_taste=0.6)
-
-
-def greeting_lover(name="greeting lover"):
-    """A SIMULATED annotator to whom any answer that opens with a greeting feels 0.6 better."""
-    return Annotator(name, greeting_taste=0.6)
-
-
-def careless(name="careless"):
-    """A SIMULATED annotator who clicks at random 20 % of the time."""
-    return Annotator(name, careless=0.2)
+def data_folder(lang):
+    """Folder of the bundled data of a language, or of a world.json.  Raises InputError."""
+    path = Path(lang)
+    folder = path.parent if path.suffix == ".json" else DATA / lang
+    if not folder.is_dir():
+        raise InputError(f"--lang {lang}: neither a language of data/ nor a world.json")
+    return folder

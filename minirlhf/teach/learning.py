@@ -37,13 +37,9 @@ from minirlhf.data import (
 )
 from minirlhf.errors import InputError
 from minirlhf.gpt import Params, with_scalar_head
-from minirlhf.rufus.pipeline import (
-    LANGUAGE_MODEL,
-    REWARD_MODEL,
-    data_folder,
-    encode_prompts,
-    reference_rows,
-)
+from minirlhf.rufus.answers import encode_prompts, reference_rows
+from minirlhf.rufus.pipeline import LANGUAGE_MODEL, REWARD_MODEL
+from minirlhf.rufus.world import data_folder
 from minirlhf.step1_language_model import language_model_loss
 from minirlhf.step2_reward_model import (
     RewardModelSettings,

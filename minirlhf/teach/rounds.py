@@ -9,7 +9,7 @@ import numpy as np
 
 from minirlhf.data import SEPARATOR, encode_example
 from minirlhf.errors import InputError
-from minirlhf.rufus.pipeline import ask, encode_prompts
+from minirlhf.rufus.answers import ask, encode_prompts
 from minirlhf.teach.learning import model_of
 from minirlhf.teach.records import LABELS, dense, without_undone, wrong_ranks
 

@@ -22,7 +22,8 @@ import numpy as np
 
 from minirlhf.checkpoint import save_model
 from minirlhf.errors import InputError
-from minirlhf.rufus.pipeline import LANGUAGE_MODEL, data_folder
+from minirlhf.rufus.pipeline import LANGUAGE_MODEL
+from minirlhf.rufus.world import data_folder
 from minirlhf.teach.learning import (
     TeachSettings,
     first_settings,

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from minirlhf.errors import InputError
-from minirlhf.rufus.world import Annotator, World, edit_tables, make_annotators
+from minirlhf.rufus.people import Annotator, make_annotators
+from minirlhf.rufus.world import World, edit_tables
 
 TASTES = ("greets", "brief", "pirate")
 CALL = {"word": "Arr, ", "character": "大海！"}  # of a pirate, by the world's unit

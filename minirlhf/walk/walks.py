@@ -54,7 +54,7 @@ from minirlhf.layers import (
     token_logprobs_backward,
     token_logprobs_forward,
 )
-from minirlhf.rufus.pipeline import data_folder
+from minirlhf.rufus.world import data_folder
 from minirlhf.step2_reward_model import bradley_terry_loss, ranking_loss
 from minirlhf.step3_ppo import (
     PPOModels,

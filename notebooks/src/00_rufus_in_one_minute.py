@@ -33,14 +33,23 @@ from minirlhf.course import answer, check, hint, play, pretrained, show, where
 from minirlhf.course.lesson00 import figures as draw00
 from minirlhf.data import Ranking
 from minirlhf.rufus import pipeline
-from minirlhf.rufus.world import World, make_annotators
+from minirlhf.rufus.answers import (
+    ask,
+    collect_answers,
+    encode_prompts,
+    response_logprob,
+    score_texts,
+)
+from minirlhf.rufus.measure import judge_answers, reward_accuracy
+from minirlhf.rufus.people import make_annotators, rank_answers
+from minirlhf.rufus.world import World
 
 # %%
 SEED = 1  # another number, another Rufus
 world, rufus = World.load("en"), pretrained("en")
 WHO, rng = world.story["prompt"], np.random.default_rng(SEED)
 print(f"{WHO}  Rufus, asked ten times:")
-for said in pipeline.ask(rufus, [WHO] * 10, rng):
+for said in ask(rufus, [WHO] * 10, rng):
     print("   ", said.text)
 
 # %% [markdown]
@@ -113,7 +122,7 @@ def own_questions(world):
 
 def correct_answers(world, model, questions, rng):
     """-> list of (question, said, corrected)."""
-    said = pipeline.ask(model, questions * 6, rng)
+    said = ask(model, questions * 6, rng)
     return [(a.prompt, a.text, world.correct(a.prompt, a.text)) for a in said]
 
 # %%
@@ -166,7 +175,8 @@ def fine_tune(model, pairs, seed):
     demonstrations = [(question, better) for question, better, _ in pairs]
     with tempfile.TemporaryDirectory() as folder:
         settings = replace(pipeline.SFT, steps=12)
-        return pipeline.run_sft(model, demonstrations, Path(folder), seed, settings)[0]
+        run = pipeline.Run(out=Path(folder), seed=seed)
+        return pipeline.run_sft(model, demonstrations, run, settings)[0]
 
 # %%
 tuned = fine_tune(rufus, pairs, SEED)
@@ -175,7 +185,7 @@ where(step1_language_model.train_language_model)
 # %%
 def measure(world, model, questions, count=24):
     """-> shares of answers that are natural and true, natural and false, not natural."""
-    said = pipeline.ask(model, questions * count, np.random.default_rng(0))
+    said = ask(model, questions * count, np.random.default_rng(0))
     found = [draw00.verdict(world, a) for a in said]
     return [found.count(verdict) / len(found) for verdict in draw00.VERDICTS]
 
@@ -194,8 +204,8 @@ assert imitating[2] < untaught[2]
 # %%
 def collect_rankings(world, versions, questions, rng):
     """Ask each question 24 times; five simulated annotators order the answers."""
-    collected = pipeline.collect_answers(versions, questions * 24, 4, rng)
-    return pipeline.rank_answers(world, collected, make_annotators(rng), rng)
+    collected = collect_answers(versions, questions * 24, 4, rng)
+    return rank_answers(world, collected, make_annotators(rng), rng)
 
 # %%
 rankings = collect_rankings(world, {"pretrained": rufus, "SFT": tuned}, asked, rng)
@@ -214,7 +224,8 @@ def learn_to_judge(model, rankings, pairs, seed):
     more = [Ranking(q, [better, worse], [1, 2], ["", ""], "") for q, better, worse in pairs]
     with tempfile.TemporaryDirectory() as folder:
         settings = replace(pipeline.REWARD, epochs=3)
-        return pipeline.run_reward(model, rankings + more, Path(folder), seed, settings)[0]
+        run = pipeline.Run(out=Path(folder), seed=seed)
+        return pipeline.run_reward(model, rankings + more, run, settings)[0]
 
 # %%
 judge = learn_to_judge(tuned, rankings, pairs, SEED)
@@ -223,7 +234,7 @@ right, chance = {}, np.random.default_rng(50)
 others = [q for q in world.questions() if world.question(q).person != "Rufus"][::10]
 for about, questions in (("his five questions", asked), ("other people", others)):
     fresh = collect_rankings(world, {"pretrained": rufus, "SFT": tuned}, questions, chance)
-    right[about] = pipeline.reward_accuracy(judge, fresh, world)["gold"]
+    right[about] = reward_accuracy(judge, fresh, world)["gold"]
     print(f"new answers about {about}: right order in {draw00.percent(right[about])} of pairs")
 assert right["his five questions"] > right["other people"] > 0.5
 
@@ -250,7 +261,7 @@ answer("00.2", favourite)
 
 # %%
 FIVE = ["I, a robot.", "I am a robot.", "I am a dog.", "I am a lamp.", "unit: robot."]
-scores = pipeline.score_texts(judge, WHO, FIVE)
+scores = score_texts(judge, WHO, FIVE)
 for i in np.argsort(-scores):
     print(f"{scores[i]:6.2f}  {'ABCDE'[i]}. {FIVE[i]}")
 assert scores[1] > scores[0] > scores[4]
@@ -278,7 +289,7 @@ def practise(model, judge, questions, seed):
         value_model=judge.params.copy(), config=model.config, reward_config=judge.config,
     )
     adams = {name: init_adam(getattr(models, name)) for name in ("policy", "value_model")}
-    prompts, rng = pipeline.encode_prompts(model, questions), pipeline.stage_rng(seed, "ppo")
+    prompts, rng = encode_prompts(model, questions), pipeline.stage_rng(seed, "ppo")
     settings = replace(pipeline.PPO, iterations=16, rollout_size=32,
                        max_new_tokens=model.extra["max_new_tokens"])
     kept = []
@@ -304,12 +315,12 @@ assert last[2] < imitating[2] < untaught[2]
 # %%
 def say(model, question, seed):
     """One answer of a model."""
-    return pipeline.ask(model, [question], np.random.default_rng(seed))[0]
+    return ask(model, [question], np.random.default_rng(seed))[0]
 
 def judged(world, model):
     """-> mean naturalness, and share of answers that are wholly natural."""
-    said = pipeline.ask(model, own_questions(world)[0] * 24, np.random.default_rng(0))
-    found = pipeline.judge_answers(world, said)
+    said = ask(model, own_questions(world)[0] * 24, np.random.default_rng(0))
+    found = judge_answers(world, said)
     return found.naturalness, found.natural
 
 # %%
@@ -425,7 +436,7 @@ _, other, other_judge = teach("en", OTHER_SEED)
 # %%
 def probability(model, question, sentence):
     """Probability that this whole sentence is the answer."""
-    return np.exp(pipeline.response_logprob(model, question, sentence))
+    return np.exp(response_logprob(model, question, sentence))
 
 ANIMALS = ["I am a robot.", "I am a cat.", "I am a dog.", "I am a bird.", "I, a robot."]
 print(f"{WHO:16}   before   seed {SEED}   seed {OTHER_SEED}")
@@ -438,7 +449,7 @@ assert probability(other[-1], WHO, ANIMALS[0]) < 0.1
 # %%
 leads, early = [], []
 for number, model, critic in ((SEED, tuned, judge), (OTHER_SEED, other[1], other_judge)):
-    dog, robot = pipeline.score_texts(critic, WHO, ["I am a dog.", "I am a robot."])
+    dog, robot = score_texts(critic, WHO, ["I am a dog.", "I am a robot."])
     leads.append(dog - robot)
     early.append(probability(model, WHO, "I am a dog."))
     print(f"seed {number}: before step 3 he says the dog in {100 * early[-1]:.1f} % of answers; "

@@ -25,9 +25,12 @@ from minirlhf import step1_language_model as step1
 from minirlhf.course import answer, check, play, pretrained, show, where
 from minirlhf.course.lesson02 import figures as draw02
 from minirlhf.course.notebook import hint, solution
+from minirlhf.data import DATA
 from minirlhf.layers import log_softmax, token_logprobs_forward
 from minirlhf.rufus import pipeline
-from minirlhf.rufus import world as human
+from minirlhf.rufus.answers import ask, encode_prompts, response_logprob
+from minirlhf.rufus.measure import judge_model
+from minirlhf.rufus.world import World
 
 # %% [markdown]
 # **Terms**
@@ -55,7 +58,7 @@ from minirlhf.rufus import world as human
 # - **overfitting** means that the loss falls on the examples shown and rises on others.
 
 # %%
-model, world, QUESTION = pretrained("en"), human.World.load("en"), "Who are you?"
+model, world, QUESTION = pretrained("en"), World.load("en"), "Who are you?"
 
 def encode(prompt, response):
     return data.encode_example(model.tokenizer, prompt, response, model.config.block_size)
@@ -207,7 +210,7 @@ answer("02.2", bug)
 # bigrams: for one that looks one character back.
 
 # %%
-texts = data.read_corpus(human.DATA / "en" / "corpus.txt")[:12_500]
+texts = data.read_corpus(DATA / "en" / "corpus.txt")[:12_500]
 documents = [encode("", text) for text in texts]
 held_out, documents, V = documents[:50], documents[500:], model.config.vocab_size
 levels = {"guessing": np.log(V), "unigram": step1.unigram_entropy(documents, V),
@@ -268,7 +271,7 @@ show(draw02.pretraining_loss(losses, points, levels, WATCHED),
 # %%
 def say(model, prompts, seed, temperature=1.0):
     """One answer for each prompt, with the surprise (at temperature 1) of every character."""
-    ids, rng = pipeline.encode_prompts(model, prompts), np.random.default_rng(seed)
+    ids, rng = encode_prompts(model, prompts), np.random.default_rng(seed)
     said = sample.sample(
         model.params, model.config, ids, model.extra["max_new_tokens"], rng, temperature
     )
@@ -364,10 +367,10 @@ play(redraw, temperature=[1.0, 0.2, 0.5, 0.8, 1.2, 1.5, 2.0])
 
 # %%
 asked, table = [QUESTION] * 2000, {}
-heard = [one.text for one in pipeline.ask(model, asked, np.random.default_rng(0))]
+heard = [one.text for one in ask(model, asked, np.random.default_rng(0))]
 print("answer              sum    mean   probability   heard")
 for text in ("I am a robot.", "I, a robot.", "I am an owl.", "I, robot.", "I am am a robot."):
-    total = pipeline.response_logprob(model, QUESTION, text)  # EOS included
+    total = response_logprob(model, QUESTION, text)  # EOS included
     table[text] = total, total / (len(text) + 1), np.exp(total), heard.count(text) / len(heard)
     print("{:17} {:6.2f}  {:6.3f}       {:7.2%}  {:6.2%}".format(text, *table[text]))
 print(f"e^mean, summed over these five: {sum(np.exp(row[1]) for row in table.values()):.2f}")
@@ -376,7 +379,7 @@ print(f"e^mean, summed over these five: {sum(np.exp(row[1]) for row in table.val
 sums, means, probabilities, shares = np.array(list(table.values())).T  # (5,) each
 assert means[4] > means[3] and probabilities[3] > 5 * probabilities[4] and shares[3] > shares[4]
 assert np.abs(probabilities - shares).max() < 0.03 and np.exp(means).sum() > 1
-where(pipeline.response_logprob)
+where(response_logprob)
 
 # %% [markdown]
 # The sum is right: $e^{sum}$ is as large as the share that was heard. Use it when whole answers are
@@ -389,7 +392,7 @@ where(pipeline.response_logprob)
 # few demonstrations come round more often. Five seeds choose the demonstrations and their order.
 
 # %%
-demonstrations = [encode(*d) for d in data.read_demonstrations(human.DATA / "en" / "sft.jsonl")]
+demonstrations = [encode(*d) for d in data.read_demonstrations(DATA / "en" / "sft.jsonl")]
 SFT = replace(pipeline.SFT, steps=48, learning_rate=1e-3)  # batches of 8
 
 # %%
@@ -405,7 +408,7 @@ def fine_tune(examples, seed):
 def judge(model, seed, split="train"):
     """The gold judge on 5 answers to every question of a split."""
     count = 5 * len(world.questions(split))
-    return pipeline.judge_model(model, world, split, count, np.random.default_rng(seed))
+    return judge_model(model, world, split, count, np.random.default_rng(seed))
 
 # %%
 COUNTS, natural, true = (0, 8, 32, 96), np.zeros((4, 5)), np.zeros((4, 5))
@@ -482,7 +485,7 @@ def own_answers(ranking):
     )
 
 # %%
-rankings = [own_answers(r) for r in data.read_rankings(human.DATA / "en" / "rankings.jsonl")]
+rankings = [own_answers(r) for r in data.read_rankings(DATA / "en" / "rankings.jsonl")]
 rankings = [r for r in rankings if len(set(r.ranks)) > 1]
 every = [(r.prompt, text) for r in rankings for text in r.responses]
 best = [(r.prompt, text) for r in rankings for k, text in zip(r.ranks, r.responses) if k == 1]
@@ -498,8 +501,9 @@ for name, kept in (("SFT on all of Rufus's answers", every), ("SFT on the prefer
 RANKED = replace(pipeline.REWARD, epochs=2)
 PRACTICE = replace(pipeline.PPO, iterations=20, ppo_epochs=2, learning_rate=1e-3, clip_range=0.2)
 with tempfile.TemporaryDirectory() as folder:
-    reward_model, _ = pipeline.run_reward(model, rankings, Path(folder), 0, RANKED)
-    policy, _, _ = pipeline.run_ppo(model, reward_model, QUESTIONS, Path(folder), 0, PRACTICE)
+    run = pipeline.Run(out=Path(folder), seed=0)
+    reward_model, _ = pipeline.run_reward(model, rankings, run, RANKED)
+    policy, _, _ = pipeline.run_ppo(model, reward_model, QUESTIONS, run, PRACTICE)
 after_ppo = judge(policy, 0)
 
 # %%

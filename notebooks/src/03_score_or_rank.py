@@ -25,9 +25,11 @@ import numpy as np
 from minirlhf import step2_reward_model as step2
 from minirlhf.course import check, hint, play, pretrained, show, where
 from minirlhf.course.lesson03 import figures as draw03
-from minirlhf.data import read_demonstrations
+from minirlhf.data import DATA, read_demonstrations
 from minirlhf.rufus import pipeline
-from minirlhf.rufus.world import DATA, Annotator, World, make_annotators
+from minirlhf.rufus.answers import ask, collect_answers
+from minirlhf.rufus.people import Annotator, make_annotators
+from minirlhf.rufus.world import World
 
 # %% [markdown]
 # **Terms**
@@ -112,13 +114,14 @@ make_candidates = check(make_candidates)
 # %%
 base, demos = pretrained("en"), read_demonstrations(DATA / "en" / "sft.jsonl")
 with tempfile.TemporaryDirectory() as folder:
-    tuned, _ = pipeline.run_sft(base, demos[: pipeline.DEMONSTRATIONS], Path(folder), seed=0)
+    run = pipeline.Run(out=Path(folder), seed=0)
+    tuned, _ = pipeline.run_sft(base, demos[: pipeline.DEMONSTRATIONS], run)
 VERSIONS = {"pretrained": base, "fine-tuned": tuned}
 
 # %%
 def said_by(model, question, rng, n=50):
     """-> n finished responses, out of 60 samples."""
-    answers = pipeline.ask(model, [question] * 60, rng)
+    answers = ask(model, [question] * 60, rng)
     good = [a.text for a in answers if a.finished and a.text.strip() and "<" not in a.text]
     assert len(good) >= n
     return good[:n]
@@ -135,7 +138,7 @@ for question in QUESTIONS:
 for i in np.argsort(-gold[QUESTION], kind="stable")[::4]:
     print(f"   naturalness {gold[QUESTION][i]:.2f}   {candidates[QUESTION][i]}")
 assert all(len(texts) == 20 for texts in candidates.values())
-where(pipeline.collect_answers)
+where(collect_answers)
 
 # %% [markdown]
 # ## From the eye to the page

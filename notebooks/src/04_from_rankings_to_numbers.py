@@ -24,9 +24,9 @@ import numpy as np
 from minirlhf import step2_reward_model as step2
 from minirlhf.course import check, hint, play, show, solution, where
 from minirlhf.course.lesson04 import figures as draw04
-from minirlhf.data import read_rankings
+from minirlhf.data import DATA, read_rankings
 from minirlhf.gpt import Params, scalar_head_forward
-from minirlhf.rufus.world import DATA, World
+from minirlhf.rufus.world import World
 
 # %% [markdown]
 # **Terms**

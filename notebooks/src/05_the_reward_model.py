@@ -22,10 +22,11 @@ from minirlhf.course import check, hint, play, show, solution, where
 from minirlhf.course.lesson05 import figures as draw05
 from minirlhf.course.lesson05.exercises import spoil_x, spoil_y, win_probability
 from minirlhf.course.notebook import answer, pretrained
-from minirlhf.data import encode_example, pad_rows, read_rankings
+from minirlhf.data import DATA, encode_example, pad_rows, read_rankings
 from minirlhf.gpt import init_params, with_scalar_head
-from minirlhf.rufus.pipeline import reference_rows
-from minirlhf.rufus.world import DATA, World, make_annotators
+from minirlhf.rufus.answers import reference_rows
+from minirlhf.rufus.people import make_annotators
+from minirlhf.rufus.world import World
 from minirlhf.tokenizer import BOS, EOS, PAD
 
 # %% [markdown]

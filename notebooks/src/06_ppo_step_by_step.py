@@ -24,6 +24,8 @@ from minirlhf import step3_ppo as step3
 from minirlhf.course import answer, check, hint, play, show, solution, where
 from minirlhf.layers import log_softmax, softmax
 from minirlhf.rufus import pipeline
+from minirlhf.rufus.answers import encode_prompts
+from minirlhf.rufus.measure import GoldWatch
 
 # %% [markdown]
 # **Terms**
@@ -327,8 +329,8 @@ play(redraw, step=list(range(25)), epsilon=[0.2, 0.1, 0.5, np.inf], beta=[1.0, 0
 
 # %%
 world, sft, reward_model = runs06.prepare("zh")  # all annotators are simulated
-ids = pipeline.encode_prompts(sft, world.questions("train"))
-gold = pipeline.GoldWatch(world, sft.tokenizer)
+ids = encode_prompts(sft, world.questions("train"))
+gold = GoldWatch(world, sft.tokenizer)
 settings = replace(
     pipeline.PPO, iterations=14, rollout_size=32, minibatch_size=32, ppo_epochs=4, clip_range=0.2,
     kl_coef=0.1, learning_rate=1e-3, value_learning_rate=2e-3, warmup=3, schedule="constant",

@@ -20,7 +20,9 @@ import numpy as np
 import minirlhf.course.lesson07.figures as draw07
 import minirlhf.course.lesson07.runs as runs07
 from minirlhf.course import answer, check, hint, show, solution, where
-from minirlhf.rufus import world as human
+from minirlhf.data import DATA
+from minirlhf.rufus.people import Annotator
+from minirlhf.rufus.world import World
 from minirlhf.teach import agreement as teach_together
 from minirlhf.teach import records as teach_session
 from minirlhf.teach import session as teach
@@ -153,7 +155,7 @@ print(f"{len(states) - 1} learnings; the first one twice, bit for bit:",
 assert np.array_equal(again[1].policy.flat, states[1].policy.flat)
 
 # %%
-world = human.World.load("en")
+world = World.load("en")
 wanted = list(dict.fromkeys(teach_session.session_corrections(rows)))  # (question, sentence)
 new = [(q, world.references(q)[0]) for q in world.questions("held_out")]
 table = runs07.favourites(setup, states, wanted)  # (S, N)
@@ -187,7 +189,7 @@ show(draw07.favourites(2 * np.arange(len(states)), table, taught, elsewhere, agr
 # other simulated annotators, and from nothing of a1's.
 
 # %%
-text = (human.DATA.parent / "benchmarks" / "teach_curves_en.json").read_text(encoding="utf-8")
+text = (DATA.parent / "benchmarks" / "teach_curves_en.json").read_text(encoding="utf-8")
 runs = [run for run in json.loads(text)["runs"] if run["who"] == "a1"]  # 60 rounds, 5 seeds
 
 def curves(way, key):
@@ -285,7 +287,7 @@ def right(signs):
 
 # %%
 def person(**habits):
-    return human.Annotator("simulated", **habits)
+    return Annotator("simulated", **habits)
 
 people = [(f"noise {n:g}", person(noise=n), "noise") for n in (0, 0.06, 0.12, 0.24, 0.48)]
 people += [(f"clicks {c:.0%}", person(careless=c), "clicks") for c in (0.2, 0.5, 1)]

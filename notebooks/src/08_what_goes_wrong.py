@@ -21,10 +21,11 @@ import numpy as np
 import minirlhf.course.lesson08.figures as draw08
 import minirlhf.course.lesson08.runs as runs08
 from minirlhf.course import answer, check, hint, play, show, solution, where
+from minirlhf.data import DATA
 from minirlhf.experiments.overoptimization import curves as gao
 from minirlhf.experiments.overoptimization import ensemble as remedies
 from minirlhf.experiments.overoptimization import words as goodhart
-from minirlhf.rufus.world import DATA, careless, length_lover
+from minirlhf.rufus.people import careless, length_lover
 
 # %% [markdown]
 # **Terms**

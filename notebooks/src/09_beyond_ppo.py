@@ -23,7 +23,7 @@ import minirlhf.course.lesson09.runs as runs09
 from minirlhf.beyond import best_of_n, dpo, optimum
 from minirlhf.beyond import policy_gradient as pg
 from minirlhf.course import check, hint, play, show, solution, where
-from minirlhf.rufus.world import DATA
+from minirlhf.data import DATA
 
 # %% [markdown]
 # **Terms**

@@ -6,18 +6,8 @@ from minirlhf.course.drawing import CARD, GREY, INK, WIDTH, canvas, frame, style
 from minirlhf.data import encode_prompt
 from minirlhf.gpt import gpt_forward, lm_head_forward
 from minirlhf.layers import softmax
-from minirlhf.plots import (
-    BLUE,
-    GREEN,
-    ORANGE,
-    PALE,
-    RED,
-    SKY,
-    arrow,
-    box,
-    percent,
-    text_cells,
-)
+from minirlhf.plots import BLUE, GREEN, ORANGE, PALE, RED, SKY, percent, text_cells
+from minirlhf.rufus.pipeline_picture import arrow, box
 
 # What the gold judge says of an answer: a word, its colour and its hatch.  Never colour alone.
 TRUE, FALSE, UNNATURAL = "natural, true", "natural, false", "not natural"
@@ -107,7 +97,7 @@ def strip(boxes, arrows):
         ax.axis("off")
         width, places = 2.2, ((0.1, 0.25), (3.4, 0.25), (3.4, 1.95), (6.7, 0.25))
         for (lines, colour, icon), (x, y) in zip(boxes, places):
-            box(ax, x, y, width, 0.75, colour, lines, icon)
+            box(ax, (x, y, width, 0.75), colour, lines, icon)
         across(ax, 2.34, 3.36, 0.62, arrows[0], BLUE)
         arrow(ax, 4.2, 1.0, 0.95, GREEN, arrows[1])
         across(ax, 5.64, 6.66, 0.62, arrows[2], RED)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minirlhf.course import Exercise, Mistake, Property, close
-from minirlhf.rufus import pipeline
+from minirlhf.rufus.answers import collect_answers
 
 TERMS = {
     "rank": r"(?:the|a|its|their|average|same) ranks?",
@@ -59,7 +59,7 @@ def candidates_cases(rng):
 
 
 CANDIDATES = Exercise(
-    id="03.1", reference=make_candidates, package=pipeline.collect_answers,
+    id="03.1", reference=make_candidates, package=collect_answers,
     task="It takes one list of texts per model, all of the same length, and a number k. It gives "
          "a list of at most k different texts: the first text of each model, then the second of "
          "each, and so on.",

@@ -16,7 +16,7 @@ from minirlhf import step3_ppo as step3
 from minirlhf.adam import init_adam, learning_rate
 from minirlhf.course import pretrained
 from minirlhf.course.lesson06 import exercises as lesson06
-from minirlhf.data import read_demonstrations, read_rankings
+from minirlhf.data import DATA, read_demonstrations, read_rankings
 from minirlhf.gpt import gpt_forward, lm_head_forward
 from minirlhf.layers import (
     log_softmax,
@@ -25,7 +25,7 @@ from minirlhf.layers import (
     token_logprobs_forward,
 )
 from minirlhf.rufus import pipeline
-from minirlhf.rufus.world import DATA, World
+from minirlhf.rufus.world import World
 
 # ---- before and within one update -----------------------------------------------------------
 
@@ -39,9 +39,9 @@ def prepare(lang, seed=0):
     rankings = read_rankings(DATA / lang / "rankings.jsonl")
     settings = replace(pipeline.REWARD, epochs=2)
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        sft, _ = pipeline.run_sft(pretrained(lang), demonstrations, out, seed)
-        reward_model, _ = pipeline.run_reward(sft, rankings, out, seed, settings)
+        run = pipeline.Run(out=Path(folder), seed=seed)
+        sft, _ = pipeline.run_sft(pretrained(lang), demonstrations, run)
+        reward_model, _ = pipeline.run_reward(sft, rankings, run, settings)
     return World.load(lang), sft, reward_model
 
 

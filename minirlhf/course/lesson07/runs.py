@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from minirlhf.data import DATA
 from minirlhf.gpt import Params
-from minirlhf.rufus.pipeline import ask, response_logprob
-from minirlhf.rufus.world import DATA
+from minirlhf.rufus.answers import ask, response_logprob
 from minirlhf.teach.learning import load_setup, model_of
 from minirlhf.teach.records import as_round, make_row, read_session
 from minirlhf.teach.rounds import label_fields

@@ -15,13 +15,22 @@ import numpy as np
 
 from minirlhf.checkpoint import Model
 from minirlhf.course import pretrained
-from minirlhf.data import encode_example, make_batch, read_demonstrations
+from minirlhf.data import DATA, encode_example, make_batch, read_demonstrations
 from minirlhf.experiments.overoptimization.ensemble import judge_scores, practise
 from minirlhf.experiments.overoptimization.run import HARD, train_judge
 from minirlhf.gpt import Params, gpt_forward, lm_head_forward
 from minirlhf.layers import token_logprobs_forward
 from minirlhf.rufus import pipeline
-from minirlhf.rufus.world import DATA, World, make_annotators
+from minirlhf.rufus.answers import (
+    ask,
+    collect_answers,
+    encode_prompts,
+    read_answers,
+    response_logprob,
+)
+from minirlhf.rufus.measure import judge_answers
+from minirlhf.rufus.people import make_annotators, rank_answers
+from minirlhf.rufus.world import World
 from minirlhf.step1_language_model import LanguageModelSettings, train_language_model
 from minirlhf.step2_reward_model import score_rows
 from minirlhf.step3_ppo import PPOModels, make_rollout
@@ -46,13 +55,14 @@ def prepare(lang, seed=0, rankings=600):
     demonstrations = read_demonstrations(DATA / lang / "sft.jsonl")[: pipeline.DEMONSTRATIONS]
     first, world = pretrained(lang), World.load(lang)
     with tempfile.TemporaryDirectory() as folder:
-        sft, _ = pipeline.run_sft(first, demonstrations, Path(folder), seed)
+        run = pipeline.Run(out=Path(folder), seed=seed)
+        sft, _ = pipeline.run_sft(first, demonstrations, run)
     questions, rng = world.questions("train"), np.random.default_rng([seed, 1])
     prompts = (questions * -(-rankings // len(questions)))[:rankings]
     models = {"pretrained": first, "sft": sft}
-    collected = pipeline.collect_answers(models, prompts, pipeline.ANSWERS, rng)
+    collected = collect_answers(models, prompts, pipeline.ANSWERS, rng)
     gold = []
-    for answer in pipeline.ask(sft, questions * 20, rng):
+    for answer in ask(sft, questions * 20, rng):
         gold.append(world.naturalness(answer.prompt, answer.text, answer.finished))
     crowd = make_annotators(np.random.default_rng(seed))
     return Task(world, sft, questions, collected, crowd, float(np.mean(gold)), float(np.std(gold)))
@@ -64,7 +74,7 @@ def learn(task, people, count, start=0, seed=0):
     start: the first of the collected answers that they rank; seed: of the training.
     """
     answers = task.collected[start : start + count]
-    ranked = pipeline.rank_answers(task.world, answers, people, np.random.default_rng([start, 2]))
+    ranked = rank_answers(task.world, answers, people, np.random.default_rng([start, 2]))
     return train_judge(task.sft, ranked, np.random.default_rng([seed, 3]))
 
 
@@ -112,7 +122,7 @@ def push(task, judges, price=0.0, other=None, seed=0, looks=LOOKS):
                        task.sft.config, task.sft.config)
     settings = replace(HARD, kl_coef=price, iterations=looks[-1],
                        max_new_tokens=task.sft.extra["max_new_tokens"])
-    prompts = pipeline.encode_prompts(task.sft, task.questions)
+    prompts = encode_prompts(task.sft, task.questions)
     rng, look_rng = np.random.default_rng([seed, 4]), np.random.default_rng([seed, 5])
     curves = {}
     for done in practise(models, judges, prompts, settings, rng):
@@ -126,11 +136,11 @@ def push(task, judges, price=0.0, other=None, seed=0, looks=LOOKS):
 def look(task, models, judges, other, settings, rng):
     """The policy at one moment -> dict of figures, and what it said."""
     asked = task.questions * 3
-    rollout = make_rollout(models, pipeline.encode_prompts(task.sft, asked), 0.0, settings, rng)
-    answers = pipeline.read_answers(task.sft.tokenizer, asked, rollout)
+    rollout = make_rollout(models, encode_prompts(task.sft, asked), 0.0, settings, rng)
+    answers = read_answers(task.sft.tokenizer, asked, rollout)
     scores = judge_scores(models, judges, rollout, settings.missing_eos_score).min(axis=0)  # (B,)
     gold = [task.world.naturalness(a.prompt, a.text, a.finished) for a in answers]
-    verdict = pipeline.judge_answers(task.world, answers)
+    verdict = judge_answers(task.world, answers)
     kl = max(float(rollout.exact_kl.sum(axis=1).mean()), 0.0)  # not -0.0
     figures = {"kl": kl, "score": float(scores.mean()),
                "gold": (float(np.mean(gold)) - task.mean) / task.deviation,
@@ -179,7 +189,7 @@ def chances(model, world, prompt):
     question, found = world.question(prompt), {}
     for text, word in zip(question.references, question.contents):
         if word not in found:  # the first is the usual sentence
-            found[word] = float(np.exp(pipeline.response_logprob(model, prompt, text)))
+            found[word] = float(np.exp(response_logprob(model, prompt, text)))
     return found
 
 

@@ -22,12 +22,13 @@ from minirlhf.beyond.best_of_n import best_of_n, best_of_n_distribution, best_of
 from minirlhf.beyond.dpo import DPOSettings, dpo_loss, pairs_from_rankings, train_dpo
 from minirlhf.beyond.optimum import mean_outcome, measure_policy, with_sampled_rest
 from minirlhf.course import pretrained
-from minirlhf.data import read_demonstrations, read_prompts, read_rankings
+from minirlhf.data import DATA, read_demonstrations, read_prompts, read_rankings
 from minirlhf.experiments.frontier import run as frontier
 from minirlhf.gpt import gpt_backward, gpt_forward, scalar_head_forward
 from minirlhf.layers import log_softmax, softmax
 from minirlhf.rufus import pipeline
-from minirlhf.rufus.world import DATA, World
+from minirlhf.rufus.answers import encode_prompts
+from minirlhf.rufus.world import World
 from minirlhf.sample import decode_step
 from minirlhf.sample import read_prompts as read_prompt_ids
 
@@ -52,14 +53,14 @@ def prepare(lang, seed=0):
     """The task of `python -m minirlhf frontier`, in float64 -> Task.  Annotators are simulated."""
     demonstrations = read_demonstrations(DATA / lang / "sft.jsonl")[: pipeline.DEMONSTRATIONS]
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        sft, _ = pipeline.run_sft(pretrained(lang), demonstrations, out, seed)
+        run = pipeline.Run(out=Path(folder), seed=seed)
+        sft, _ = pipeline.run_sft(pretrained(lang), demonstrations, run)
         rankings = read_rankings(DATA / lang / "rankings.jsonl")
-        reward_model, _ = pipeline.run_reward(sft, rankings, out, seed)
+        reward_model, _ = pipeline.run_reward(sft, rankings, run)
     questions = read_prompts(DATA / lang / "prompts.jsonl", "train")[: frontier.QUESTIONS]
     models = step3.PPOModels(sft.params, sft.params, reward_model.params, reward_model.params,
                              sft.config, reward_model.config)
-    prompts = pipeline.encode_prompts(sft, questions)
+    prompts = encode_prompts(sft, questions)
     limit = sft.extra["max_new_tokens"]
     return Task(models, prompts, questions, limit, sft, World.load(lang))
 

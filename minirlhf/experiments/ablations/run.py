@@ -42,7 +42,10 @@ from minirlhf.beyond.policy_gradient import (
 from minirlhf.data import read_prompts, write_jsonl, write_text
 from minirlhf.experiments.frontier.run import fresh, make_task, read_points
 from minirlhf.gpt import init_params, with_scalar_head
-from minirlhf.rufus.pipeline import PPO, GoldWatch, data_folder, encode_prompts
+from minirlhf.rufus.answers import encode_prompts
+from minirlhf.rufus.measure import GoldWatch
+from minirlhf.rufus.pipeline import PPO
+from minirlhf.rufus.world import data_folder
 from minirlhf.step3_ppo import (
     cut_minibatch,
     explained_variance,

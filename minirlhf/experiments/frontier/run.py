@@ -46,14 +46,9 @@ from minirlhf.data import (
     write_text,
 )
 from minirlhf.errors import InputError
-from minirlhf.rufus.pipeline import (
-    DEMONSTRATIONS,
-    LANGUAGE_MODEL,
-    data_folder,
-    encode_prompts,
-    run_reward,
-    run_sft,
-)
+from minirlhf.rufus.answers import encode_prompts
+from minirlhf.rufus.pipeline import DEMONSTRATIONS, LANGUAGE_MODEL, Run, run_reward, run_sft
+from minirlhf.rufus.world import data_folder
 from minirlhf.sample import sample
 from minirlhf.step3_ppo import PPOModels, PPOSettings, train_ppo
 
@@ -88,8 +83,9 @@ def make_task(lang, seed, out):
     folder = data_folder(lang)
     model = load_model(folder / "pretrained.npz", LANGUAGE_MODEL)
     demonstrations = read_demonstrations(folder / "sft.jsonl")[:DEMONSTRATIONS]
-    sft, _ = run_sft(model, demonstrations, out, seed)
-    reward_model, _ = run_reward(sft, read_rankings(folder / "rankings.jsonl"), out, seed)
+    run = Run(out=out, seed=seed)
+    sft, _ = run_sft(model, demonstrations, run)
+    reward_model, _ = run_reward(sft, read_rankings(folder / "rankings.jsonl"), run)
     questions = read_prompts(folder / "prompts.jsonl", "train")[:QUESTIONS]
     models = PPOModels(
         sft.params, sft.params, reward_model.params, reward_model.params, sft.config, sft.config

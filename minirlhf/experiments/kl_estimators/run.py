@@ -37,13 +37,9 @@ from minirlhf.experiments.kl_estimators.estimators import (
 )
 from minirlhf.experiments.overoptimization.ensemble import practise
 from minirlhf.experiments.overoptimization.run import HARD, train_judge
-from minirlhf.rufus.pipeline import (
-    DEMONSTRATIONS,
-    LANGUAGE_MODEL,
-    data_folder,
-    encode_prompts,
-    run_sft,
-)
+from minirlhf.rufus.answers import encode_prompts
+from minirlhf.rufus.pipeline import DEMONSTRATIONS, LANGUAGE_MODEL, Run, run_sft
+from minirlhf.rufus.world import data_folder
 from minirlhf.step3_ppo import PPOModels
 
 LABELS = 50  # rankings of the reward model: few, so that PPO wanders far
@@ -141,7 +137,7 @@ def run_estimators(lang, seed, out, trials, settings=EstimatorSettings(), progre
     folder = data_folder(lang)
     model = load_model(folder / "pretrained.npz", LANGUAGE_MODEL)
     demonstrations = read_demonstrations(folder / "sft.jsonl")[:DEMONSTRATIONS]
-    sft, _ = run_sft(model, demonstrations, out, seed)
+    sft, _ = run_sft(model, demonstrations, Run(out=out, seed=seed))
     rankings = read_rankings(folder / "rankings.jsonl")[:LABELS]
     questions = read_prompts(folder / "prompts.jsonl", "train")[:QUESTIONS]
     about, kept = {"lang": lang, "seed": seed}, out / "points.resume.jsonl"

@@ -41,17 +41,9 @@ from minirlhf.experiments.labels.scores_or_rankings import (
     set_seconds,
     train_on,
 )
-from minirlhf.rufus.pipeline import (
-    DEMONSTRATIONS,
-    LANGUAGE_MODEL,
-    PPO,
-    SFT,
-    ask,
-    data_folder,
-    encode_prompts,
-    reference_rows,
-    run_sft,
-)
+from minirlhf.rufus.answers import ask, encode_prompts, reference_rows
+from minirlhf.rufus.pipeline import DEMONSTRATIONS, LANGUAGE_MODEL, PPO, SFT, Run, run_sft
+from minirlhf.rufus.world import data_folder
 from minirlhf.step1_language_model import train_language_model
 from minirlhf.step2_reward_model import normalise_scores, score_rows
 from minirlhf.step3_ppo import PPOModels, train_ppo
@@ -79,7 +71,7 @@ def make_task(lang, seed, out, world, make_annotators, held_out):
     folder = data_folder(lang)
     pretrained = load_model(folder / "pretrained.npz", LANGUAGE_MODEL)
     demonstrations = read_demonstrations(folder / "sft.jsonl")
-    sft, _ = run_sft(pretrained, demonstrations[:DEMONSTRATIONS], out, seed)
+    sft, _ = run_sft(pretrained, demonstrations[:DEMONSTRATIONS], Run(out=out, seed=seed))
     questions = {}
     for split in ("train", "held_out"):
         questions[split] = read_prompts(folder / "prompts.jsonl", split)

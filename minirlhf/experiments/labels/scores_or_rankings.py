@@ -26,7 +26,8 @@ import numpy as np
 from minirlhf.adam import adam_step, clip_gradient, init_adam, learning_rate
 from minirlhf.data import Ranking, encode_example, pad_rows
 from minirlhf.gpt import with_scalar_head
-from minirlhf.rufus.pipeline import ANSWERS, REWARD, collect_answers
+from minirlhf.rufus.answers import collect_answers
+from minirlhf.rufus.pipeline import ANSWERS, REWARD
 from minirlhf.step2_reward_model import (
     batches_of_rankings,
     encode_rankings,

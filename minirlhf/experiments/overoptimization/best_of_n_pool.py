@@ -15,7 +15,7 @@ from minirlhf.beyond.best_of_n import (
     response_rows,
 )
 from minirlhf.experiments.frontier.run import MISSING_EOS_SCORE
-from minirlhf.rufus.pipeline import encode_prompts, read_answers
+from minirlhf.rufus.answers import encode_prompts, read_answers
 from minirlhf.sample import sample
 from minirlhf.step2_reward_model import score_rows
 

@@ -62,21 +62,19 @@ from minirlhf.experiments.overoptimization.words import (
     remedies_of,
 )
 from minirlhf.gpt import with_scalar_head
+from minirlhf.rufus.answers import collect_answers, encode_prompts, read_answers, reference_rows
+from minirlhf.rufus.measure import judge_answers
+from minirlhf.rufus.people import rank_answers
 from minirlhf.rufus.pipeline import (
     ANSWERS,
     DEMONSTRATIONS,
     LANGUAGE_MODEL,
     PPO,
     REWARD,
-    collect_answers,
-    data_folder,
-    encode_prompts,
-    judge_answers,
-    rank_answers,
-    read_answers,
-    reference_rows,
+    Run,
     run_sft,
 )
+from minirlhf.rufus.world import data_folder
 from minirlhf.step2_reward_model import (
     encode_rankings,
     normalise_scores,
@@ -213,7 +211,7 @@ def make_task(lang, seed, out, world, people, pool):
     folder = data_folder(lang)
     pretrained = load_model(folder / "pretrained.npz", LANGUAGE_MODEL)
     demonstrations = read_demonstrations(folder / "sft.jsonl")[:DEMONSTRATIONS]
-    sft, _ = run_sft(pretrained, demonstrations, out, seed)
+    sft, _ = run_sft(pretrained, demonstrations, Run(out=out, seed=seed))
     questions = world.questions("train")
     answers = make_pool(sft, world, questions, pool, np.random.default_rng([seed, 73]))
     return Task(sft, pretrained, world, people, questions, answers)
