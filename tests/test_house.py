@@ -336,13 +336,13 @@ def test_no_tuple_of_arguments_is_passed_on():
     """f(*job): nobody sees what f is given, and no editor finds the call."""
     wrong = []
     for name, tree in TREES.items():
-        handed_on = set()  # def do(self, method, *arguments): method(*arguments) is no secret
+        handed_on = set()  # def do(self, method, *args): method(*args) is no secret
         for function in functions(tree):
             if function.args.vararg is not None:
                 handed_on |= {(id(c), function.args.vararg.arg) for c in calls(function)}
         for call in calls(tree):
             for value in [a.value for a in call.args if isinstance(a, ast.Starred)]:
-                packed = re.fullmatch(r"(\w+_)?(job|task|work|args|arguments)", dotted(value))
+                packed = re.fullmatch(r"(\w+_)?(job|task|work|args)", dotted(value))
                 if packed and (id(call), dotted(value)) not in handed_on:
                     wrong.append(found(name, call, ast.unparse(call)))
     assert not wrong
@@ -421,12 +421,16 @@ def test_text_files_are_opened_as_utf8():
     for path in PYTHON:
         for call in calls(ast.parse(path.read_text(encoding="utf-8"))):
             name = last_name(call)
-            if name not in ("open", "read_text", "write_text") or dotted(call.func) == "Image.open":
+            if name not in ("open", "read_text", "write_text"):
+                continue
+            if dotted(call.func) in ("Image.open", "tarfile.open", "zipfile.open"):
                 continue
             if isinstance(call.func, ast.Name) and name != "open":
                 continue  # read_text and write_text of minirlhf.data, which are always UTF-8
-            modes = [a.value for a in call.args if isinstance(a, ast.Constant)]
-            binary = name == "open" and bool({"rb", "wb", "ab", "xb"} & set(modes))
+            if name == "open" and not call.args and not call.keywords:
+                continue  # conversation.open(): a file is opened with a mode, house rule
+            modes = [str(a.value) for a in call.args if isinstance(a, ast.Constant)]
+            binary = any(re.fullmatch(r"[rwax]\+?b\+?", mode) for mode in modes)
             words = {ast.unparse(word) for word in call.keywords}
             words |= {f"encoding={ast.unparse(a)}" for a in call.args}
             if not binary and not {"encoding='utf-8'", "encoding='utf-8-sig'"} & words:
@@ -579,7 +583,8 @@ def test_files_fit():
 
 
 PRINTS = re.compile(
-    r"cli/\w+|walk/\w+|rufus/(demo|summary)|teach/terminal|course/(engine|notebook|grading)"
+    r"cli/\w+|walk/\w+|rufus/(demo|summary)|teach/(terminal|panel)"
+    r"|course/(engine|notebook|grading|submission)"
 )
 
 
@@ -618,7 +623,7 @@ def test_what_is_no_test_lives_in_helpers():
 
 
 CLOCK = ("perf_counter", "perf_counter_ns", "monotonic", "process_time", "thread_time", "time_ns")
-A_DURATION = ("seconds", "elapsed", "took", "duration")
+A_DURATION = ("elapsed", "took")  # names that can be nothing else
 
 
 def reads_the_clock(node, tainted):
@@ -629,8 +634,6 @@ def reads_the_clock(node, tainted):
                 return True
         if isinstance(inner, ast.Name) and inner.id in tainted:
             return True
-        if isinstance(inner, ast.Subscript) and ast.unparse(inner.slice).strip("'") in A_DURATION:
-            return True
     return False
 
 
@@ -638,7 +641,10 @@ def assertions_about_time(tree):
     """-> list of asserts that compare a clock, or a name that was given a clock's number."""
     wrong = []
     for function in functions(tree):
-        tainted = set(A_DURATION) - set(parameters(function))
+        words = {getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(function)}
+        if not words & {*CLOCK, "time", *A_DURATION}:
+            continue
+        tainted = set(A_DURATION)
         for _ in range(3):  # a name may go through others
             for node in ast.walk(function):
                 value = getattr(node, "value", None)
@@ -674,7 +680,7 @@ def test_no_test_asserts_a_time_of_the_clock():
     ("start = time.time()\n    took = time.time() - start\n    assert took < 3", True),
     ("rows = []\n    rows.append(time.perf_counter())\n    assert min(rows) < 1", True),
     ("table[1] = time.monotonic()\n    assert table[1] < 1", True),
-    ("assert row['seconds'] < 2", True),
+    ("assert elapsed < 2", True),
     ("seconds = 5\n    assert f(seconds)", False),
     ("start = time.time()\n    print(time.time() - start)\n    assert x == 3", False),
     ("assert {**row, 'seconds': 0} == {}", False),
