@@ -37,7 +37,7 @@ from minirlhf.tokenizer import BOS, EOS
 
 PACKAGE = Path(__file__).parent.parent / "minirlhf"
 DEEPEST = 5  # own frames below the training loop
-CALLS_OF_A_MINIBATCH = 148  # the policy's share and the value model's
+CALLS_OF_A_MINIBATCH = 142  # the policy's share and the value model's
 MINIBATCHES = 4  # of the iteration that is counted: 2 epochs x 2
 # ends with /, so that no neighbour of the folder counts
 INSIDE = str(PACKAGE) + os.sep
@@ -223,8 +223,8 @@ def test_the_number_of_calls_of_a_training_step():
     assert counts["policy_objective"] == counts["value_objective"] == MINIBATCHES
     assert counts["gpt_forward"] == counts["gpt_backward"] == 2 * MINIBATCHES
     assert counts["attention_forward"] == counts["softmax"] == 2 * 2 * MINIBATCHES
-    # around the minibatches: the two functions, and the learning rate of each
-    assert len(updates) == CALLS_OF_A_MINIBATCH * MINIBATCHES + 4
+    # around the minibatches, for each network: its function, its learning rate, `with at(...)`
+    assert len(updates) == CALLS_OF_A_MINIBATCH * MINIBATCHES + 2 * (1 + 1 + 3)
 
 
 # ---- what a debugger shows of a record ------------------------------------------------------
