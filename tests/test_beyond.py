@@ -15,6 +15,7 @@ from helpers.checks_beyond import (
     REF,
     RESPONSE_ADVANTAGES,
     WEIGHTS,
+    grpo_batch,
 )
 from helpers.checks_model import model_errors
 from helpers.gradients import TOLERANCE, wrong
@@ -36,7 +37,6 @@ from minirlhf.beyond.best_of_n import (
     best_of_n_kl,
     best_of_n_kl_bound,
     best_of_n_value,
-    score_samples,
     train_rejection_sampling,
 )
 from minirlhf.beyond.dpo import (
@@ -80,7 +80,13 @@ from minirlhf.layers import log_softmax, softmax
 from minirlhf.sample import sample
 from minirlhf.step1_language_model import LanguageModelSettings
 from minirlhf.step2_reward_model import normalise_scores, score_rows, sigmoid_of_minus
-from minirlhf.step3_ppo import PPOModels, PPOSettings, ppo_policy_loss, train_ppo
+from minirlhf.step3_ppo import (
+    PPOModels,
+    PPOSettings,
+    ppo_policy_loss,
+    score_samples,
+    train_ppo,
+)
 from minirlhf.tokenizer import BOS, EOS, build_tokenizer
 
 # ---- golden numbers: formulas.md, section 3, and the two-token walk --------------------------
@@ -170,9 +176,7 @@ def test_agrees_with_its_naive_version(errors):
 def test_the_ratios_of_grpo_are_far_from_the_kink_and_on_both_sides_of_it():
     ratios = RATIO[MASK > 0]
     assert np.abs(np.abs(ratios - 1) - 0.2).min() > 0.09
-    _, dlogprobs, stats = grpo_loss(
-        LOGPROBS, OLD, REF, RESPONSE_ADVANTAGES, MASK, WEIGHTS, 0.2, 0.0
-    )
+    _, dlogprobs, stats = grpo_loss(LOGPROBS, grpo_batch(OLD, REF), WEIGHTS, 0.2, 0.0)
     assert stats.clip_fraction == pytest.approx(2 / 6)  # 1.5 with A > 0, .7 with A < 0
     assert ((dlogprobs == 0) & (MASK > 0)).sum() == 2
 
@@ -189,7 +193,7 @@ def test_gradient_of_every_weight_agrees_with_finite_differences(name):
 def test_on_policy_grpo_is_the_plain_policy_gradient():
     """Ratio 1, no KL, tokens counted alike: REINFORCE's gradient, but for the length limit."""
     weights = token_weights(MASK, False, 9)
-    _, dgrpo, stats = grpo_loss(LOGPROBS, LOGPROBS, REF, RESPONSE_ADVANTAGES, MASK, weights, 0.2, 0)
+    _, dgrpo, stats = grpo_loss(LOGPROBS, grpo_batch(LOGPROBS, REF), weights, 0.2, 0)
     _, dreinforce = reinforce_loss(LOGPROBS, RESPONSE_ADVANTAGES, MASK)
     np.testing.assert_allclose(dgrpo * 9, dreinforce, rtol=1e-12)
     assert stats.clip_fraction == 0
@@ -198,7 +202,7 @@ def test_on_policy_grpo_is_the_plain_policy_gradient():
 def test_grpo_with_the_mean_over_tokens_is_ppos_loss():
     weights = MASK / MASK.sum()
     per_token = np.where(ADVANTAGE > 0, 1, 1) * RESPONSE_ADVANTAGES[:, None]
-    loss, dlogprobs, _ = grpo_loss(LOGPROBS, OLD, REF, RESPONSE_ADVANTAGES, MASK, weights, 0.2, 0)
+    loss, dlogprobs, _ = grpo_loss(LOGPROBS, grpo_batch(OLD, REF), weights, 0.2, 0)
     wanted, dwanted, _ = ppo_policy_loss(LOGPROBS, OLD, per_token, MASK, 0.2)
     assert loss == pytest.approx(wanted)
     np.testing.assert_allclose(dlogprobs, dwanted)
@@ -500,7 +504,7 @@ def test_importance_sampling_is_right_at_a_large_beta_and_blind_at_a_small_one()
     models = small_models()
     _, ref, scores = brute()
     samples = sample(models.ref_policy, SMALL, [PROMPT] * 500, LIMIT, np.random.default_rng(0))
-    drawn = score_samples(models, samples, -1.0)
+    drawn = score_samples(models, samples, PPOSettings(missing_eos_score=-1.0))
     estimate, effective = log_z_from_samples(drawn, 20.0)
     assert estimate == pytest.approx(optimal_policy(ref, scores, 20.0)[1], abs=0.02)
     assert effective > 400

@@ -16,7 +16,7 @@ from minirlhf.messages import CATALOGUE, later, load_messages, read_catalogue
 ROOT = Path(__file__).resolve().parent.parent
 CHINESE = DATA / "zh" / CATALOGUE
 # Folders and files of the package without a Chinese character outside of docstrings.
-FOLDERS_DONE = ["rufus", "plots.py", "messages.py"]
+FOLDERS_DONE = ["rufus", "experiments", "beyond", "plots.py", "messages.py"]
 
 
 def trees():

@@ -715,17 +715,14 @@ def run_frontier_verb(args, progress):
 
 def run_ablations_verb(args, progress):
     from minirlhf.cli.experiments import run_ablations_verb as run
-    from minirlhf.rufus.world import World
 
-    run(args, progress, World.load)
+    run(args, progress)
 
 
 def run_overoptimization_verb(args, progress):
     from minirlhf.cli.experiments import run_overoptimization_verb as run
-    from minirlhf.rufus.people import length_lover, make_annotators
-    from minirlhf.rufus.world import World
 
-    run(args, progress, World.load, make_annotators, length_lover)
+    run(args, progress)
 
 
 def run_estimators_verb(args, progress):
@@ -736,10 +733,8 @@ def run_estimators_verb(args, progress):
 
 def run_signals_verb(args, progress):
     from minirlhf.cli.experiments import run_signals_verb as run
-    from minirlhf.rufus.people import make_annotators
-    from minirlhf.rufus.world import World
 
-    run(args, progress, World.load, make_annotators)
+    run(args, progress)
 
 
 RUN = {

@@ -17,6 +17,7 @@ from helpers.models import (
     random_params,
     tiny_config,
 )
+from helpers.ppo import minibatch
 from minirlhf.beyond import best_of_n as bon
 from minirlhf.beyond import dpo, optimum, policy_gradient
 from minirlhf.beyond.policy_gradient import PolicyGradientSettings
@@ -90,6 +91,14 @@ def k3_errors(module=policy_gradient):
     return loss_errors(module.k3_loss(LOGPROBS, REF, WEIGHTS), naive_k3, LOGPROBS)
 
 
+def grpo_batch(old, ref):
+    """Two responses, each of whose tokens has its response's advantage -> Minibatch."""
+    return minibatch(
+        INPUTS, TARGETS, MASK, old_logprobs=old, ref_logprobs=ref,
+        advantages=RESPONSE_ADVANTAGES[:, None] * MASK,
+    )
+
+
 def naive_grpo():
     total = stopped = approx_kl = 0.0
     for b, t in WHERE:
@@ -103,7 +112,7 @@ def naive_grpo():
 
 
 def grpo_errors(module=policy_gradient):
-    result = module.grpo_loss(LOGPROBS, OLD, REF, RESPONSE_ADVANTAGES, MASK, WEIGHTS, 0.2, 0.4)
+    result = module.grpo_loss(LOGPROBS, grpo_batch(OLD, REF), WEIGHTS, 0.2, 0.4)
     return loss_errors(result, naive_grpo, LOGPROBS)
 
 
@@ -198,9 +207,7 @@ def grpo_case(per_response, tied):
     )
 
     def call(m, params, config):
-        return m.grpo_objective(
-            params, config, INPUTS, TARGETS, old, ref, RESPONSE_ADVANTAGES, MASK, settings
-        )[:2]
+        return m.grpo_objective(params, config, grpo_batch(old, ref), settings)[:2]
 
     return Case(policy_gradient, params, config, call)
 
@@ -210,7 +217,8 @@ def dpo_case(loss, tied):
     ref = np.array([-7.0, -6.0])
 
     def call(m, params, config):
-        return m.dpo_objective(params, config, INPUTS, TARGETS, MASK, ref, loss, 0.3)[:2]
+        batch = dpo.PairBatch(inputs=INPUTS, targets=TARGETS, mask=MASK, ref_logprobs=ref)
+        return m.dpo_objective(params, config, batch, loss, 0.3)[:2]
 
     return Case(dpo, random_params(config), config, call)
 
