@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.experiments import check_wrong_arguments, draw_with_the_bundled_font
-from test_layers import TOLERANCE, loss_errors
+from helpers.gradients import TOLERANCE, loss_errors
 
 from minirlhf.__main__ import main
 from minirlhf.errors import InputError

@@ -17,7 +17,7 @@ from helpers.experiments import (
     draw_with_the_bundled_font,
     tiny_models,
 )
-from test_gpt import params_bytes
+from helpers.models import params_bytes
 
 from minirlhf.__main__ import main
 from minirlhf.beyond.best_of_n import best_of_n_distribution, best_of_n_kl
