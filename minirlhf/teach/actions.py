@@ -10,6 +10,7 @@ import time
 
 from minirlhf.errors import InputError
 from minirlhf.messages import load_messages
+from minirlhf.plots import percent
 from minirlhf.teach.agreement import self_consistency
 from minirlhf.teach.records import dense, session_rankings, votes_of
 from minirlhf.teach.typed import in_words, plain, tiers_in_words
@@ -199,7 +200,7 @@ class Conversation:
         if votes:
             natural = say("{count} of {votes}", count=round(row["natural"] * votes), votes=votes)
         if row["agreement"] is not None:
-            agreement = say("{share:.0f} % of {pairs} new pairs", share=100 * row["agreement"],
+            agreement = say("{share} of {pairs} new pairs", share=percent(row["agreement"]),
                             pairs=row["pairs"])
         values = {"version": row["judged"], "natural": natural, "agreement": agreement}
         if self.session.simulated:
@@ -213,13 +214,13 @@ class Conversation:
         annotator agrees with himself, where he has judged something twice."""
         sentences = [self.look_back(row) for row in rows]
         share, pairs = self_consistency(session_rankings(self.session.rows))
-        values = {"pairs": pairs, "share": 100 * share}
+        values = {"pairs": pairs, "share": percent(share)}
         if pairs and self.session.simulated:
             sentences.append(self.say("The SIMULATED annotator judged {pairs} pairs twice, and "
-                                      "{share:.0f} % of them alike.", **values))
+                                      "{share} of them alike.", **values))
         elif pairs:
-            sentences.append(self.say("You judged {pairs} pairs twice, and {share:.0f} % of them "
-                                      "alike.", **values))
+            sentences.append(self.say("You judged {pairs} pairs twice, and {share} of them alike.",
+                                      **values))
         return sentences
 
 

@@ -1,1 +1,1 @@
-"""What several test files share."""
+"""What several tests share.  tests/ is on sys.path: `from helpers.models import ...`."""
