@@ -224,6 +224,10 @@ def bundled():
         if path.is_file() and path.suffix not in (".py", ".pyc"):
             name = path.relative_to(REPO / "data").as_posix()
             names[f"minirlhf/bundled_data/{name}"] = path
+    for source in (REPO / "notebooks/src").glob("*.py"):  # the figures that lessons read
+        text = source.read_text(encoding="utf-8")
+        for name in re.findall(r'DATA\.parent / "benchmarks" / "(\w+\.json)"', text):
+            names[f"minirlhf/benchmarks/{name}"] = REPO / "benchmarks" / name
     return names
 
 
