@@ -3,7 +3,7 @@
 
     python benchmarks/teach_curves.py --lang en       # goes on where it stopped
     python benchmarks/teach_curves.py --lang zh
-    python benchmarks/teach_curves.py --tell          # tables and pictures from the JSON alone
+    python benchmarks/teach_curves.py --tell          # the pictures, from the JSON alone
 
 Every run is a session of minirlhf/teach that starts from data/LANG/pretrained.npz.  The annotator
 a1 gives corrections only, rankings only (and says which answers are unnatural), or both; three
@@ -11,7 +11,8 @@ others have another taste.  For comparison: both beside 60 seed labels, and thes
 with no word of the annotator.  After some rounds every question is asked several times, training
 and held-out ones, and the judge, who is simulated too, says what is natural.  What he says reaches
 no update.
-Each finished run is kept at once in benchmarks/teach_curves_LANG.json.
+Each finished run is kept at once in benchmarks/teach_curves_LANG.json, of which
+`python docs/make_results.py` makes docs/results/teaching.md.
 """
 
 import argparse
@@ -188,42 +189,6 @@ def spread(runs, number, key):
     return [value for value in found if value is not None]
 
 
-def cell(values, form="{:.1%}"):
-    """values -> "median (lowest to highest)"."""
-    low, middle, high = min(values), float(np.median(values)), max(values)
-    return f"{form.format(middle)} ({form.format(low)} to {form.format(high)})"
-
-
-def table(all_results):
-    """{lang: results} -> markdown: what every way of teaching reaches, then the tastes."""
-    ways = (*MODES, WITH_SEEDS, SEEDS_ALONE)
-    lines = ["| median (lowest to highest) | rounds | " + " | ".join(ways) + " |"]
-    lines.append("|---" * (2 + len(ways)) + "|")
-    rows = (("natural, training questions", "pleases_train", "{:.1%}", (0, 20, 60)),
-            ("natural, held-out questions", "pleases_held_out", "{:.1%}", (0, 20, 60)),
-            ("of the natural: true", "true", "{:.1%}", (0, 20, 60)),
-            ("different natural answers of 10", "kinds", "{:.1f}", (0, 60)),
-            ("seconds of CPU a round", "seconds", "{:.1f}", (60,)))
-    for lang, results in all_results.items():
-        for name, key, form, numbers in rows:
-            for number in numbers:
-                found = [spread(select(results, "a1", gives), number, key) for gives in ways]
-                cells = [cell(values, form) if values else "–" for values in found]
-                lines.append(f"| {lang}: {name} | {number} | " + " | ".join(cells) + " |")
-    lines += ["", "| pleases the taste, before → after 20 rounds | " + " | ".join(
-        f"{lang}, {split}" for lang in all_results for split in ("training", "held-out")) + " |"]
-    lines.append("|---" * (1 + 2 * len(all_results)) + "|")
-    for taste in TASTES:
-        cells = []
-        for results in all_results.values():
-            for split in SAMPLES:
-                runs = select(results, taste, "both")
-                pair = [spread(runs, number, f"pleases_{split}") for number in AT_TASTE]
-                cells.append(" → ".join(map(cell, pair)) if runs else "–")
-        lines.append(f"| {taste} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
 def caption_of(both, say):
     """Runs with both -> what to see in the picture."""
     values = {"seeds": len(both)}
@@ -267,7 +232,7 @@ def plot_curves(results, lang):
 
 
 def main():
-    """Run one language, or tell what the JSON files of both say."""
+    """Run one language, or draw what the JSON files of both say."""
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lang", choices=("en", "zh"))
@@ -281,7 +246,6 @@ def main():
         for lang, results in all_results.items():
             name = "teach_curves.png" if lang == "en" else f"teach_curves_{lang}.png"
             plots.save_figure(plot_curves(results, lang), PICTURES / name)
-        print(table(all_results))
 
 
 if __name__ == "__main__":

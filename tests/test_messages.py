@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import string
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CHINESE = DATA / "zh" / CATALOGUE
 # Folders and files of the package without a Chinese character outside of docstrings.
 FOLDERS_DONE = ["rufus", "plots.py", "messages.py", "teach"]
+CHINESE_CHARACTER = re.compile("[\u4e00-\u9fff]")
 
 
 def trees():
@@ -92,8 +94,12 @@ def test_no_chinese_in_the_code():
                     docstrings.add(first.value)
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                if node not in docstrings and re.search("[\u4e00-\u9fff]", node.value):
+                if node not in docstrings and CHINESE_CHARACTER.search(node.value):
                     wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}: {node.value!r}")
+        with path.open("rb") as file:
+            for token in tokenize.tokenize(file.readline):
+                if token.type == tokenize.COMMENT and CHINESE_CHARACTER.search(token.string):
+                    wrong.append(f"{path.relative_to(ROOT)}:{token.start[0]}: {token.string}")
     assert not wrong
 
 
