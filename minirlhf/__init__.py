@@ -12,11 +12,20 @@ What they stand on, in reading order:
     layers.py       every forward/backward pair        gpt.py         the transformer
     adam.py         the optimiser                      sample.py      prompts -> responses
     gradcheck.py    numerical gradients                checkpoint.py  save, load, resume
+    errors.py       a user's mistake, in one line
 
-Around them: human.py (the simulated people), pipeline.py (the steps wired together),
-plots.py (the pictures), walk.py (a Rufus small enough to step through by hand), beyond/ (other
-methods on the same task, and the exact optimum) and __main__.py (the command line:
-`python -m minirlhf`).
+What is shown of them: plots.py (pictures), ppo_figures.py (the log of PPO), one_line.py (a record
+in a debugger) and messages.py (texts in other languages).
+
+Around them, a folder each:
+
+    rufus/        the toy world, its simulated people, the three steps wired together, the demo
+    beyond/       other methods on the same task, and the exact optimum
+    teach/        a person teaches Rufus: sessions, learning, terminal and notebook panel
+    walk/         a Rufus small enough to step through by hand
+    experiments/  what goes wrong and what is worth what: one folder for each question
+    course/       the exercises and pictures of the notebooks, and their grading
+    cli/          the command line, `python -m minirlhf VERB`
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.experiments import CONFIG, PROMPTS, SETTINGS, tiny_models
-from test_gpt import params_bytes
-from test_layers import TOLERANCE, loss_errors
+from helpers.gradients import TOLERANCE, loss_errors
+from helpers.models import params_bytes
 
 from minirlhf.beyond.policy_gradient import k3_loss
 from minirlhf.experiments.ablations.changes import (

@@ -6,17 +6,6 @@ from minirlhf.course import Choice, Exercise, Mistake, Property, close
 from minirlhf.experiments.overoptimization import curves as gao
 from minirlhf.experiments.overoptimization import ensemble, stopping
 
-TERMS = {
-    "proxy": r"prox(?:y|ies)",
-    "Goodhart's law": r"Goodhart(?:['’]s law)?",
-    "over-optimisation": r"over-optimis(?:ation|ed|e|es)",
-    "reward hacking": r"reward hack(?:ing|s)?",
-    "early stopping": r"early stopping",
-    "ensemble": r"ensembles?",
-    "sycophant": r"sycophan(?:t|ts|cy)",
-}
-
-
 # ---- 08.1 gold_kl_curve ---------------------------------------------------------------------
 
 
@@ -101,8 +90,6 @@ CURVE = Exercise(
            "np.stack makes a matrix (N, 2) of them, and np.linalg.lstsq(matrix, gain, rcond=None) "
            "returns a tuple; its first part holds the two numbers."),
 )
-
-
 # ---- 08.2 early_stop ------------------------------------------------------------------------
 
 
