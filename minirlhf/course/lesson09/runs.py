@@ -80,7 +80,7 @@ def best_of_n_rows(task, worlds, counts, samples=1000):
 # ---- what a method aims at, in a world of N answers -------------------------------------------
 
 
-def group_limit(advantage_of, ref, scores, beta, group_size, kl_in_loss, steps=3000, lr=0.5):
+def group_limit(advantage_of, ref, scores, beta, group_size, kl_in_loss, steps=3000):
     """Where a group method ends if every rollout were infinite -> probs (N,).
 
     advantage_of(rewards (M, K)) -> advantages (M, K).  All N^K groups are listed and weighted by
@@ -97,7 +97,7 @@ def group_limit(advantage_of, ref, scores, beta, group_size, kl_in_loss, steps=3
         uphill = pull - pull.sum() * np.exp(logprobs)  # (N,)
         if kl_in_loss:  # the gradient of k3 on the policy's own samples: KL(ref || policy)
             uphill += beta * (np.exp(ref) - np.exp(logprobs))
-        x += lr * uphill
+        x += 0.5 * uphill
     return softmax(x)
 
 
