@@ -28,7 +28,7 @@ class Adam:
 
 
 def init_adam(params: Params) -> Adam:
-    """Params -> Adam, at rest."""
+    """Params of P weights -> Adam at rest: m and v (P,) are 0."""
     return Adam(m=np.zeros_like(params.flat), v=np.zeros_like(params.flat))
 
 
@@ -70,7 +70,7 @@ def clip_gradient(grads: Params, max_norm: float) -> float:
 
 
 def first_not_finite(params: Params) -> str:
-    """Params -> the name of the first tensor that holds NaN or infinity."""
+    """Params, tensors of any shape -> the name of the first that holds NaN or infinity."""
     for name in params.shapes:
         if not np.isfinite(params[name]).all():
             return name

@@ -40,7 +40,7 @@ class Model(NamedTuple):
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray], meta: dict):
-    """{name: array} and a dict that JSON can hold -> file, whole or not at all."""
+    """{name: array of any shape} and a dict that JSON can hold -> file, whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -124,7 +124,7 @@ def check_tensors(arrays: dict[str, np.ndarray], shapes: dict[str, tuple], path:
     for name in sorted(shapes.keys() ^ arrays.keys()):
         raise InputError(f"{path}: tensor {name!r} is {'missing' if name in shapes else 'unknown'}")
     for name, shape in shapes.items():
-        array = arrays[name]
+        array = arrays[name]  # of any shape
         if array.shape != shape or array.dtype != np.float32:
             raise InputError(
                 f"{path}: tensor {name!r} is {array.shape} {array.dtype}, "
@@ -136,7 +136,7 @@ def check_tensors(arrays: dict[str, np.ndarray], shapes: dict[str, tuple], path:
 
 def refuse_not_finite(params: Params, path: Path, when: str):
     """Nothing that holds NaN or infinity is ever saved."""
-    if not np.isfinite(params.flat).all():
+    if not np.isfinite(params.flat).all():  # (P,)
         name = first_not_finite(params)
         raise NotFiniteError(f"{path}: not written, tensor {name!r} {when} is not finite")
 

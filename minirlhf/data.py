@@ -120,7 +120,7 @@ def make_batch(examples: list[Example], response_only: bool):
 def draw_prompts(prompts: list, count: int, rng: np.random.Generator) -> list:
     """`count` of the prompts in random order, each about equally often."""
     repeats = math.ceil(count / len(prompts))
-    drawn = np.concatenate([rng.permutation(len(prompts)) for _ in range(repeats)])  # (n,)
+    drawn = np.concatenate([rng.permutation(len(prompts)) for _ in range(repeats)])  # (N,)
     return [prompts[i] for i in drawn[:count]]
 
 

@@ -33,6 +33,6 @@ def rollout_figures(said, rollout, kl_coef: float) -> dict:
 
 
 def mean_figures(rows: list[dict]) -> dict:
-    """Figures of all minibatches -> their means, without the epoch."""
+    """Figures of N minibatches, each a dict -> their means over (N,), without the epoch."""
     names = [name for name in rows[0] if name != "epoch"]
     return {name: float(np.mean([row[name] for row in rows])) for name in names}

@@ -69,7 +69,7 @@ class EncodedRanking(NamedTuple):
 
 
 def sigmoid_of_minus(x: np.ndarray) -> np.ndarray:
-    """sigmoid(-x) = 1 / (1 + e^x), without overflow for x of any size."""
+    """sigmoid(-x) = 1 / (1 + e^x), without overflow.  x of any shape, of any size."""
     return np.exp(-np.logaddexp(0, x))
 
 

@@ -1,47 +1,43 @@
-"""The bug gallery: each changed part by itself, the healthy run against train_ppo, what the
+"""The ablations: each changed part by itself, the healthy run against train_ppo, what the
 sentences say held by the committed results, and a tiny run."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_gpt import params_bytes
-from test_layers import TOLERANCE, loss_errors
+from helpers.experiments import CONFIG, PROMPTS, SETTINGS, tiny_models
+from helpers.gradients import TOLERANCE, loss_errors
+from helpers.models import params_bytes
 
-from minirlhf.experiments.ablations import run as ablations
-from minirlhf.experiments.ablations.run import (
+from minirlhf.beyond.policy_gradient import k3_loss
+from minirlhf.experiments.ablations.changes import (
     ABLATIONS,
+    CHANGES,
     HEALTHY,
-    OTHER_LOSS,
-    ablated_rollout,
-    ablated_settings,
     eos_masked_out,
     k2_loss,
-    other_loss,
-    price_in_the_reward,
     score_on_every_token,
     train,
-    value_model_start,
+    values_from_noise,
+    values_from_the_sft_model,
+    without_kl_in_the_reward,
     without_values,
     without_whitening,
 )
-from minirlhf.gpt import GPTConfig, init_params, with_scalar_head
+from minirlhf.sample import sample
 from minirlhf.step3_ppo import (
-    PPOModels,
-    PPOSettings,
+    Minibatch,
+    clipped_loss,
     last_response_index,
     make_rollout,
     ppo_policy_loss,
+    score_samples,
     train_ppo,
 )
-from minirlhf.tokenizer import BOS, EOS
+from minirlhf.tokenizer import EOS
 
 MASK = np.array([[0, 1, 1, 1, 1], [0, 1, 1, 0, 0]], float)  # B 2, T 5
-CONFIG = GPTConfig(vocab_size=7, block_size=12, n_layer=1, n_head=2, n_embd=8)
-PROMPTS = [[BOS, 3], [BOS, 4, 5], [BOS, 6]]
-SETTINGS = PPOSettings(
-    iterations=3, rollout_size=8, minibatch_size=4, max_new_tokens=6, learning_rate=3e-3
-)
+OTHER_LOSS = [name for name in ABLATIONS if CHANGES[name].loss is not clipped_loss]
 
 
 def numbers(seed):
@@ -53,16 +49,19 @@ def numbers(seed):
     return logprobs, logprobs - np.log(ratio), ref, rng.normal(0, 1, MASK.shape)
 
 
-def tiny_models(seed=0):
-    """Random models in which EOS is likely enough to be said."""
-    rng = np.random.default_rng(seed)
-    policy = init_params(CONFIG, rng)
-    reward = with_scalar_head(policy, CONFIG, rng)
-    return PPOModels(policy.copy(), policy, reward, reward.copy(), CONFIG, CONFIG)
-
-
 def a_rollout(kl_coef=0.1):
-    return make_rollout(tiny_models(), PROMPTS * 6, kl_coef, SETTINGS, np.random.default_rng(5))
+    models, rng = tiny_models(), np.random.default_rng(5)
+    samples = sample(models.policy, CONFIG, PROMPTS * 6, SETTINGS.max_new_tokens, rng)
+    scores = score_samples(models, samples, SETTINGS)
+    return make_rollout(models, samples, scores, kl_coef, SETTINGS)
+
+
+def minibatch(old, ref, advantages):
+    """Of what a loss reads, all (2, 5)."""
+    return Minibatch(
+        inputs=None, targets=None, mask=MASK, old_logprobs=old, ref_logprobs=ref,
+        advantages=advantages, old_values=None, returns=None,
+    )
 
 
 # ---- losses ---------------------------------------------------------------------------------
@@ -90,7 +89,7 @@ def naive_loss(name, logprobs, old, ref, advantages, settings):
 def test_gradient_of_the_changed_losses_agrees_with_finite_differences(name, seed):
     logprobs, old, ref, advantages = numbers(seed)
     settings = replace(SETTINGS, kl_coef=0.7)
-    result = other_loss(name, logprobs, old, ref, advantages, MASK, settings)
+    result = CHANGES[name].loss(logprobs, minibatch(old, ref, advantages), settings)
 
     def naive():
         return naive_loss(name, logprobs, old, ref, advantages, settings), ()
@@ -102,10 +101,11 @@ def test_gradient_of_the_changed_losses_agrees_with_finite_differences(name, see
 
 def test_the_changed_losses_without_their_change_are_ppos():
     logprobs, old, ref, advantages = numbers(0)
+    batch = minibatch(old, ref, advantages)
     loss, dlogprobs, _ = ppo_policy_loss(logprobs, old, advantages, MASK, 0.2)
     free = replace(SETTINGS, kl_coef=0.0)
     for name in ("KL in the loss, k2", "KL in the loss, k3"):
-        got, dgot, _ = other_loss(name, logprobs, old, ref, advantages, MASK, free)
+        got, dgot, _ = CHANGES[name].loss(logprobs, batch, free)
         assert got == loss
         np.testing.assert_array_equal(dgot, dlogprobs)
 
@@ -118,7 +118,7 @@ def test_on_policy_the_gradient_of_k2_is_that_of_the_kl_and_k3s_is_not():
     kl = probs @ (logprobs - ref)
     true = probs * (logprobs - ref - kl)  # d KL(pi || ref) / d logits
     reverse = probs - np.exp(ref)  # d KL(ref || pi) / d logits
-    for penalty, wanted in ((k2_loss, true), (ablations.k3_loss, reverse)):
+    for penalty, wanted in ((k2_loss, true), (k3_loss, reverse)):
         total = np.zeros(3)
         for token in range(3):
             one = np.array([[logprobs[token]]]), np.array([[ref[token]]]), np.ones((1, 1))
@@ -131,22 +131,30 @@ def test_on_policy_the_gradient_of_k2_is_that_of_the_kl_and_k3s_is_not():
 
 
 def test_every_ablation_changes_what_it_says_and_nothing_else():
-    """Settings, value model, price, rollout, loss: exactly one of them differs."""
-    models, rollout = tiny_models(), a_rollout()
+    """Settings, value model, rollout, loss: exactly one of them differs; but where the KL moves
+    into the loss, it leaves the reward."""
     for name in (HEALTHY, *ABLATIONS):
+        settings, value_start, rollout, loss = CHANGES[name]
+        moves = rollout is without_kl_in_the_reward
         changed = [
-            ablated_settings(name, SETTINGS) != SETTINGS,
-            value_model_start(name, models, np.random.default_rng(0)) is not models.value_model,
-            ablated_rollout(name, rollout, SETTINGS) is not rollout,
-            name in OTHER_LOSS,
+            replace(SETTINGS, **(settings or {})) != SETTINGS,
+            value_start is not None,
+            rollout is not None and not moves,
+            loss is not clipped_loss,
         ]
         assert sum(changed) == (name != HEALTHY), name
-        assert (price_in_the_reward(name, SETTINGS) == 0) == name.startswith("KL in the loss")
+        assert moves == name.startswith("KL in the loss")
+
+
+def test_without_kl_in_the_reward_the_rollout_is_that_of_a_price_of_0():
+    changed, free = without_kl_in_the_reward(a_rollout(0.1), SETTINGS), a_rollout(0.0)
+    for name, array in changed._asdict().items():
+        np.testing.assert_array_equal(array, getattr(free, name))
 
 
 def test_without_whitening_the_advantages_are_gaes():
     rollout = a_rollout()
-    raw = without_whitening(rollout).advantages
+    raw = without_whitening(rollout, SETTINGS).advantages
     said = rollout.response_mask > 0
     whitened = (raw - raw[said].mean()) / raw[said].std() * rollout.response_mask
     np.testing.assert_allclose(whitened, rollout.advantages, atol=1e-5)
@@ -193,9 +201,9 @@ def test_the_value_starts_do_not_touch_the_reward_model():
     models = tiny_models()
     before = params_bytes(models.ref_policy, models.reward_model)
     rng = np.random.default_rng(1)  # other numbers than tiny_models has
-    sft = value_model_start("value from the SFT model", models, rng)
+    sft = values_from_the_sft_model(models, rng)
     assert not sft.head_w.any() and np.array_equal(sft.wte, models.ref_policy.wte)
-    noise = value_model_start("value from noise", models, rng)
+    noise = values_from_noise(models, rng)
     assert not np.array_equal(noise.wte, models.ref_policy.wte)
     sft.flat += 1
     noise.flat += 1
@@ -211,7 +219,7 @@ def test_the_healthy_run_is_train_ppo_number_for_number():
     wanted = train_ppo(theirs, PROMPTS, SETTINGS, np.random.default_rng(3))
     assert params_bytes(ours.policy) == params_bytes(theirs.policy)
     for row, wanted_row in zip(history, wanted, strict=True):
-        assert row == {name: wanted_row[name] for name in row}
+        assert {**row, "seconds": 0} == {**wanted_row, "seconds": 0}
 
 
 @pytest.mark.parametrize("name", ABLATIONS)

@@ -20,16 +20,17 @@ from minirlhf.checkpoint import (
     load_model,
     load_run,
     read_arrays,
+    resumable,
     save_model,
     save_run,
     write_arrays,
 )
-from minirlhf.data import Example
-from minirlhf.errors import InputError, NotFiniteError
+from minirlhf.data import Example, Texts
+from minirlhf.errors import InputError, NotFiniteError, at
 from minirlhf.gpt import GPTConfig, init_params, with_scalar_head
 from minirlhf.step1_language_model import LanguageModelSettings, train_language_model
 from minirlhf.step2_reward_model import EncodedRanking, RewardModelSettings, train_reward_model
-from minirlhf.step3_ppo import PPOModels, PPOSettings, train_ppo
+from minirlhf.step3_ppo import PPOHooks, PPOModels, PPOSettings, score_samples, train_ppo
 from minirlhf.tokenizer import BOS, EOS, Tokenizer
 
 VOCAB = "\n 我abé"
@@ -42,7 +43,10 @@ def tiny_model(kind=LANGUAGE_MODEL, seed=0):
     params = init_params(CONFIG, rng)
     if kind != LANGUAGE_MODEL:
         params = with_scalar_head(params, CONFIG, rng)
-    return Model(kind, params, CONFIG, Tokenizer(VOCAB), {"max_new_tokens": 5, "gain": 0.1 + 0.2})
+    return Model(
+        kind=kind, params=params, config=CONFIG, tokenizer=Tokenizer(VOCAB),
+        extra={"max_new_tokens": 5, "gain": 0.1 + 0.2},
+    )
 
 
 def save(path, model):
@@ -174,9 +178,10 @@ def test_a_model_with_nan_is_not_saved(tmp_path, value):
 def test_a_run_with_nan_is_not_saved(tmp_path):
     params = tiny_model().params
     params.wpe[1] = np.nan
-    progress = {"history": [{}, {}, {}]}
+    run = resumable(tmp_path / "a.npz", "ppo", PPOSettings(), 0, {"value_model": params}, {})
+    run.history = [{}, {}, {}]
     with pytest.raises(NotFiniteError, match="'wpe' of the value model after step 3"):
-        save_run(tmp_path / "a.npz", "ppo", PPOSettings(), 0, {"value_model": params}, {}, progress)
+        save_run(run)
     assert not list(tmp_path.iterdir())
 
 
@@ -273,12 +278,12 @@ def test_the_wrong_kind(tmp_path):
 def test_a_resume_file_is_not_a_model_and_a_model_is_not_a_resume_file(tmp_path):
     path, settings = tmp_path / "a.npz", LanguageModelSettings()
     model = tiny_model()
-    models = {"model": model.params}
-    save_run(path, LANGUAGE_MODEL, settings, 0, models, {}, {"history": []})
+    run = resumable(path, LANGUAGE_MODEL, settings, 0, {"model": model.params}, {})
+    save_run(run)
     refused(path, "holds a resume file of a language model, expected")
     save(path, model)
     with pytest.raises(InputError, match="a.npz: holds a language model, expected a resume file"):
-        load_run(path, LANGUAGE_MODEL, settings, 0, models, {})
+        load_run(run)
 
 
 SPOILT = {
@@ -320,21 +325,23 @@ def test_a_reward_model_without_its_head_is_refused(tmp_path):
 
 EXAMPLES = [Example([BOS, 3 + i % 6, 3 + i % 5, 4, EOS][: 3 + i % 3] + [EOS], 2) for i in range(11)]
 RANKINGS = [
-    EncodedRanking([[BOS, 3 + i, EOS], [BOS, 4, 3 + i, EOS]], [1 + i % 2, 2 - i % 2])
+    EncodedRanking(
+        rows=[[BOS, 3 + i, EOS], [BOS, 4, 3 + i, EOS]], ranks=[1 + i % 2, 2 - i % 2]
+    )
     for i in range(6)
 ]
 PROMPTS = [[BOS, 4, 3], [BOS, 5, 6, 3], [BOS, 7, 3]]
 
 
 class Stopper:
-    """A progress wrapper that interrupts before step `at`, as Ctrl-C on the command line does."""
+    """A progress wrapper that interrupts before a step, as Ctrl-C on the command line does."""
 
-    def __init__(self, at):
-        self.at = at
+    def __init__(self, before):
+        self.before = before
 
     def __call__(self, steps):
         for step in steps:
-            if step == self.at:
+            if step == self.before:
                 raise KeyboardInterrupt
             yield step
 
@@ -343,9 +350,8 @@ def language_model_run(path, progress=iter, examples=EXAMPLES, seed=0, **changes
     settings = LanguageModelSettings(steps=6, batch_size=3, warmup=2, save_every=2, **changes)
     params = tiny_model().params
     rng = np.random.default_rng(seed)
-    history = train_language_model(
-        params, CONFIG, examples, settings, rng, EXAMPLES[:2], path, progress
-    )
+    texts = Texts(training=examples, held_out=EXAMPLES[:2])
+    history = train_language_model(params, CONFIG, texts, settings, rng, path, progress)
     return [params], history
 
 
@@ -359,7 +365,9 @@ def reward_model_run(path, progress=iter, encoded=RANKINGS, seed=0, **changes):
     return [params], history
 
 
-def ppo_run(path, progress=iter, prompts=PROMPTS, seed=0, reference=0, judge=0, **changes):
+def ppo_run(
+    path, progress=iter, prompts=PROMPTS, seed=0, reference=0, judge=0, hooks=PPOHooks(), **changes
+):
     settings = PPOSettings(
         iterations=4, rollout_size=6, minibatch_size=4, max_new_tokens=5, save_every=2,
         **({"target_kl": 0.5, "kl_horizon": 20} | changes),
@@ -367,10 +375,11 @@ def ppo_run(path, progress=iter, prompts=PROMPTS, seed=0, reference=0, judge=0, 
     reward_model = tiny_model(REWARD_MODEL, judge).params
     ref_policy = tiny_model(seed=reference).params
     models = PPOModels(
-        ref_policy.copy(), ref_policy, reward_model, reward_model.copy(), CONFIG, CONFIG
+        policy=ref_policy.copy(), ref_policy=ref_policy, reward_model=reward_model,
+        value_model=reward_model.copy(), config=CONFIG, reward_config=CONFIG,
     )
     rng = np.random.default_rng(seed)
-    history = train_ppo(models, prompts, settings, rng, None, path, progress)
+    history = train_ppo(models, prompts, settings, rng, hooks, path, progress)
     return [models.policy, models.value_model], history
 
 
@@ -381,9 +390,9 @@ def without_seconds(history):
     return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
 
 
-def stop(run, path, at, **others):
+def stop(run, path, step, **others):
     with pytest.raises(KeyboardInterrupt):
-        run(path, Stopper(at), **others)
+        run(path, Stopper(step), **others)
     assert path.exists()
 
 
@@ -391,21 +400,21 @@ def stop(run, path, at, **others):
 def test_stopped_at_any_step_and_resumed_it_ends_the_same(tmp_path, name):
     run = RUNS[name]
     whole, history = run(None)
-    for at in range(len(history)):
-        path = tmp_path / f"{at}.npz"
-        stop(run, path, at)
+    for step in range(len(history)):
+        path = tmp_path / f"{step}.npz"
+        stop(run, path, step)
         resumed, rows = run(path)
-        assert without_seconds(rows) == without_seconds(history), f"stopped before step {at}"
+        assert without_seconds(rows) == without_seconds(history), f"stopped before step {step}"
         for a, b in zip(whole, resumed):
-            assert a.flat.tobytes() == b.flat.tobytes(), f"stopped before step {at}"
+            assert a.flat.tobytes() == b.flat.tobytes(), f"stopped before step {step}"
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_stopped_at_every_step_in_turn(tmp_path, name):
     run, path = RUNS[name], tmp_path / "a.npz"
     whole, history = run(None)
-    for at in range(len(history)):
-        stop(run, path, at)
+    for step in range(len(history)):
+        stop(run, path, step)
     resumed, rows = run(path)
     assert without_seconds(rows) == without_seconds(history)
     assert [p.flat.tobytes() for p in resumed] == [p.flat.tobytes() for p in whole]
@@ -418,11 +427,11 @@ def test_killed_without_warning_it_goes_on_from_the_last_resume_file(tmp_path, n
     whole, history = run(None)
     kept = []
 
-    def keep(*args, **kwargs):
-        save_run(*args, **kwargs)
+    def keep(run_to_be_saved):
+        save_run(run_to_be_saved)
         kept.append(path.read_bytes())
 
-    monkeypatch.setattr(f"minirlhf.{train_module(name)}.save_run", keep)
+    monkeypatch.setattr(checkpoint, "save_run", keep)
     run(path)
     assert len(kept) == len(history) // 2
     monkeypatch.undo()
@@ -460,7 +469,7 @@ def test_stopped_in_the_middle_of_a_step_the_last_whole_step_is_kept(tmp_path, n
     with pytest.raises(KeyboardInterrupt):
         run(path)
     monkeypatch.undo()
-    assert len(read_arrays(path)[1]["progress"]["history"]) == 2
+    assert len(read_arrays(path)[1]["history"]) == 2
     resumed, rows = run(path)
     assert without_seconds(rows) == without_seconds(history)
     assert [p.flat.tobytes() for p in resumed] == [p.flat.tobytes() for p in whole]
@@ -512,16 +521,16 @@ def test_a_run_of_another_kind_or_size(tmp_path):
     with pytest.raises(InputError, match="holds a resume file of a language model, exp"):
         reward_model_run(path)
     params = init_params(replace(CONFIG, n_layer=2), np.random.default_rng(0))
-    arguments = (LANGUAGE_MODEL, LanguageModelSettings(), 0)
-    save_run(path, *arguments, {"model": params}, {"model": init_adam(params)}, {"history": []})
+    arguments = (path, LANGUAGE_MODEL, LanguageModelSettings(), 0)
+    save_run(resumable(*arguments, {"model": params}, {"model": init_adam(params)}))
     other = tiny_model().params
     before = other.flat.tobytes()
     with pytest.raises(InputError, match=f"{path}: array 'model.flat'"):
-        load_run(path, *arguments, {"model": other}, {"model": init_adam(other)})
+        load_run(resumable(*arguments, {"model": other}, {"model": init_adam(other)}))
     assert other.flat.tobytes() == before
 
 
-@pytest.mark.parametrize("missing", ["settings", "data", "adam_steps", "progress", "rng"])
+@pytest.mark.parametrize("missing", ["settings", "data", "adam_steps", "history", "rng"])
 def test_a_spoilt_resume_file(tmp_path, missing):
     path = tmp_path / "a.npz"
     stop(ppo_run, path, 2)
@@ -549,6 +558,192 @@ def test_the_resume_file_is_plain_data(tmp_path):
     assert set(arrays) == {
         f"{model}.{part}" for model in ("policy", "value_model") for part in ("flat", "m", "v")
     }
-    assert meta["settings"]["target_kl"] == 0.5 and len(meta["progress"]["history"]) == 2
+    assert meta["settings"]["target_kl"] == 0.5 and len(meta["history"]) == 2
     assert meta["rng"]["bit_generator"] == "PCG64"
     assert checkpoint.FORMAT == meta["format"]
+
+
+# ---- resumable, by itself -------------------------------------------------------------------
+
+
+def counting_run(path, n, fault=None, record=True):
+    """A loop that adds 1 to every weight in each of n steps; fault(step) is called in the middle.
+
+    -> params, the steps that it did.
+    """
+    params, done = tiny_model().params, []
+    settings = LanguageModelSettings(save_every=3)
+    adam = init_adam(params)
+    with resumable(path, LANGUAGE_MODEL, settings, 7, {"model": params}, {"model": adam}) as run:
+        for step in run.steps(n):
+            if fault is not None:
+                fault(step)
+            params.flat += 1
+            adam.step += 1
+            run.record({"step": step})
+            done.append(step)
+    return params, done, run.history
+
+
+def test_the_steps_of_a_run_are_those_that_are_not_done(tmp_path):
+    path = tmp_path / "a.npz"
+    params, done, history = counting_run(path, 4)
+    assert done == [0, 1, 2, 3] and history == [{"step": step} for step in range(4)]
+    assert [row["step"] for row in read_arrays(path)[1]["history"]] == [0, 1, 2]  # save_every 3
+    again, done, history = counting_run(path, 5)
+    assert done == [3, 4] and history == [{"step": step} for step in range(5)]
+    np.testing.assert_array_equal(again.flat, params.flat + 1)
+
+
+def test_without_a_path_nothing_is_kept_and_nothing_is_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    counting_run(None, 7)
+    with pytest.raises(KeyboardInterrupt):
+        counting_run(None, 7, ctrl_c_at_2)
+    assert counting_run(None, 3)[1] == [0, 1, 2]
+    assert not list(tmp_path.iterdir())
+
+
+def ctrl_c_at_2(step):
+    if step == 2:
+        raise KeyboardInterrupt
+
+
+def out_of_memory_at_2(step):
+    if step == 2:
+        raise MemoryError
+
+
+def not_finite_at_2(step):
+    if step == 2:
+        with at("policy"):
+            raise NotFiniteError("the gradient of fc_b is not finite")
+
+
+def wrong_input_at_2(step):
+    if step == 2:
+        raise InputError("file.txt: no such file")
+
+
+def test_ctrl_c_keeps_the_run_between_two_steps(tmp_path):
+    path = tmp_path / "a.npz"
+    with pytest.raises(KeyboardInterrupt):
+        counting_run(path, 4, ctrl_c_at_2)
+    assert [row["step"] for row in read_arrays(path)[1]["history"]] == [0, 1]
+    params, done, _ = counting_run(path, 4)
+    assert done == [2, 3]
+    np.testing.assert_array_equal(params.flat, counting_run(None, 4)[0].flat)
+
+
+@pytest.mark.parametrize("fault", [out_of_memory_at_2, not_finite_at_2, wrong_input_at_2])
+def test_another_error_keeps_nothing_new(tmp_path, fault):
+    path = tmp_path / "a.npz"
+    with pytest.raises((MemoryError, NotFiniteError, InputError)):
+        counting_run(path, 4, fault)
+    assert not path.exists()
+
+
+def test_the_run_puts_kind_and_step_before_a_number_that_is_not_finite(tmp_path):
+    with pytest.raises(NotFiniteError) as caught:
+        counting_run(None, 4, not_finite_at_2)
+    assert str(caught.value) == (
+        "language model, step 2, policy: the gradient of fc_b is not finite"
+    )
+    with pytest.raises(InputError) as caught:  # a file has no step
+        counting_run(None, 4, wrong_input_at_2)
+    assert str(caught.value) == "file.txt: no such file"
+
+
+def test_the_step_is_counted_from_the_start_of_the_whole_run(tmp_path):
+    path = tmp_path / "a.npz"
+    counting_run(path, 3)
+    with pytest.raises(NotFiniteError, match="^language model, step 5: too large$"):
+        counting_run(path, 9, too_large_at_5)
+
+
+def too_large_at_5(step):
+    if step == 5:
+        raise NotFiniteError("too large")
+
+
+class StopWhileScoring:
+    """A hook of PPO that interrupts while the answers of one iteration are scored."""
+
+    def __init__(self, iteration):
+        self.left = iteration
+
+    def __call__(self, models, samples, settings):
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return score_samples(models, samples, settings)
+
+
+@pytest.mark.parametrize("iteration", [0, 1, 3])
+def test_ctrl_c_in_a_rollout_of_ppo_keeps_the_last_whole_step(tmp_path, iteration):
+    """The generator has moved on by then: prompts and answers were drawn.  It goes back."""
+    path = tmp_path / "a.npz"
+    whole, history = ppo_run(None)
+    with pytest.raises(KeyboardInterrupt):
+        ppo_run(path, hooks=PPOHooks(score=StopWhileScoring(iteration)))
+    assert len(read_arrays(path)[1]["history"]) == iteration
+    resumed, rows = ppo_run(path)
+    assert without_seconds(rows) == without_seconds(history)
+    assert [p.flat.tobytes() for p in resumed] == [p.flat.tobytes() for p in whole]
+
+
+class SpoiledChange:
+    """A hook of PPO that spoils what the policy or the value model learns from, once."""
+
+    def __init__(self, field):
+        self.field = field
+
+    def __call__(self, rollout, settings):
+        getattr(rollout, self.field)[0] = np.inf
+        return rollout
+
+
+@pytest.mark.parametrize("field, who", [("advantages", "policy"), ("returns", "value model")])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_ppo_says_whose_gradient_is_not_finite(field, who, threads):
+    hooks = PPOHooks(change=SpoiledChange(field))
+    with pytest.raises(NotFiniteError) as caught:
+        ppo_run(None, hooks=hooks, threads=threads)
+    assert str(caught.value) == f"ppo, step 0, {who}: the gradient of wte is not finite"
+
+
+# ---- the place of an error ------------------------------------------------------------------
+
+
+def raise_at(places, error):
+    """Raise the error inside nested `with at(place)`, the first place outermost."""
+    if not places:
+        raise error
+    with at(places[0]):
+        raise_at(places[1:], error)
+
+
+@pytest.mark.parametrize("kind", [InputError, NotFiniteError])
+@pytest.mark.parametrize("places, message", [
+    ([], "wrong"),
+    (["a.txt"], "a.txt: wrong"),
+    (["a.txt", "line 3"], "a.txt, line 3: wrong"),
+    (["a.txt", "line 3", "ranking 2"], "a.txt, line 3, ranking 2: wrong"),
+])
+def test_places_add_up(kind, places, message):
+    with pytest.raises(kind) as caught:
+        raise_at(places, kind("wrong"))
+    assert type(caught.value) is kind and str(caught.value) == message
+    # one line, and no second traceback above it
+    assert caught.value.__suppress_context__ or not places
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyError, KeyboardInterrupt, OSError])
+def test_other_errors_pass_unchanged(kind):
+    error = kind("wrong")
+    with pytest.raises(kind) as caught:
+        raise_at(["a.txt"], error)
+    assert caught.value is error
+    with at("a.txt"):
+        pass  # and nothing happens where nothing is wrong

@@ -30,7 +30,7 @@ from minirlhf.data import (
     write_rankings,
     write_text,
 )
-from minirlhf.errors import InputError
+from minirlhf.errors import InputError, at
 from minirlhf.tokenizer import BOS, EOS, PAD, Tokenizer, build_tokenizer
 
 DATA = Path(__file__).parent.parent / "data"
@@ -76,8 +76,8 @@ def test_every_text_comes_back():
 
 
 def test_an_unknown_character_is_named_with_its_place():
-    with pytest.raises(InputError) as caught:
-        Tokenizer("abc").encode("abxc", "my.jsonl, line 7")
+    with pytest.raises(InputError) as caught, at("my.jsonl, line 7"):
+        Tokenizer("abc").encode("abxc")
     assert str(caught.value) == (
         "my.jsonl, line 7: character 'x' at position 2 of 'abxc' "
         "is not in the vocabulary of 3 characters"
@@ -107,18 +107,20 @@ def test_a_prompt_and_its_response_by_hand():
 def test_what_fits_and_what_does_not():
     tokenizer = Tokenizer("\nab")
     assert len(encode_example(tokenizer, "ab", "ba", 7).ids) == 7
-    with pytest.raises(InputError, match=r"^f, line 3: 'ab\\nba' needs 7 positions.* of 6$"):
-        encode_example(tokenizer, "ab", "ba", 6, "f, line 3")
+    with pytest.raises(InputError, match=r"^'ab\\nba' needs 7 positions.* of 6$"):
+        encode_example(tokenizer, "ab", "ba", 6)
     assert len(encode_prompt(tokenizer, "ab", 5)) == 4  # one position is left for an answer
     with pytest.raises(InputError, match="^f: prompt 'ab' fills 4 of the model's 4 positions"):
-        encode_prompt(tokenizer, "ab", 4, "f")
+        with at("f"):
+            encode_prompt(tokenizer, "ab", 4)
 
 
 @pytest.mark.parametrize("encode", [encode_example, encode_prompt])
 def test_an_unknown_character_in_prompt_or_response(encode):
     arguments = ("aé",) if encode is encode_prompt else ("a", "aé")
     with pytest.raises(InputError, match="^f, line 3: character 'é' at position"):
-        encode(Tokenizer("\nab"), *arguments, 20, "f, line 3")
+        with at("f, line 3"):
+            encode(Tokenizer("\nab"), *arguments, 20)
 
 
 # ---- batches --------------------------------------------------------------------------------

@@ -9,21 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from experiments import draw_with_the_bundled_font
+from helpers.experiments import draw_with_the_bundled_font
 
 from minirlhf.cli import experiments as commands
 from minirlhf.errors import InputError
 from minirlhf.experiments.frontier import figure as pictures
-from minirlhf.experiments.frontier.run import (
-    METHODS,
-    FrontierSettings,
-    make_task,
-    run_frontier,
-    run_point,
-    run_points,
-    settings_of,
-    table,
-)
+from minirlhf.experiments.frontier.methods import METHODS, settings_of
+from minirlhf.experiments.frontier.run import FrontierSettings, Point, run_frontier, run_point
+from minirlhf.experiments.frontier.words import table
+from minirlhf.experiments.trials import KeptRows, make_task
 
 REPO = Path(__file__).parent.parent
 LANGS = ("en", "zh")
@@ -165,9 +159,10 @@ def test_the_best_english_policy_exploits_the_reward_model_too():
 # ---- run again ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_point_of_the_committed_results_comes_out_again(tmp_path):
-    models, prompts, _, limit, _ = make_task("zh", 0, tmp_path)
-    got = run_point((models, prompts, limit), "RLOO", 0.5, 0, FrontierSettings(), 0)
+    task = make_task("zh", 0, tmp_path)
+    got = run_point(task, Point("RLOO", 0.5, 0), FrontierSettings(), 0)
     points = RESULTS["zh"]["points"]
     wanted = next(p for p in points if (p["method"], p["price"], p["trial"]) == ("RLOO", 0.5, 0))
     for name in ("reward", "kl"):
@@ -204,7 +199,7 @@ def test_a_run_that_was_interrupted_goes_on_and_ends_the_same(tiny, tmp_path):
     kept = tmp_path / "points.resume.jsonl"
     assert len(kept.read_text(encoding="utf-8").splitlines()) == 5
     with pytest.raises(InputError, match="another run"):
-        run_points(None, TINY, {"lang": "zh", "seed": 4, "answers": 96}, kept)
+        KeptRows(kept, {"lang": "zh", "seed": 4, "answers": 96}, Point)
     results = run_frontier("zh", 3, tmp_path, TINY)
     for got, wanted in zip(results["points"], tiny[1]["points"], strict=True):
         assert got["method"] == wanted["method"]

@@ -2,18 +2,41 @@
 
 Every weight of a tiny model is nudged, one at a time, and the analytic gradient must agree.  The
 losses of PPO have kinks, where a derivative does not exist; the data are made so that every ratio
-and every value is far from its kink, and that is asserted, not hoped.
+and every value is far from its kink, and that is asserted, not hoped.  The objectives stand in
+helpers/checks_model.py.
 """
 
-import functools
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from test_layers import TOLERANCE, floating_dtypes
+from helpers.arrays import deepen, floating_dtypes, widen
+from helpers.checks_model import (
+    OBJECTIVES,
+    RANKINGS,
+    SETTINGS,
+    expected,
+    model_errors,
+    policy_case,
+)
+from helpers.gradients import wrong
+from helpers.models import (
+    ADVANTAGE,
+    ERROR,
+    INPUTS,
+    MASK,
+    MOVED,
+    RATIO,
+    TARGETS,
+    TOKENS,
+    V,
+    plain_logprobs,
+    plain_values,
+    random_params,
+    tiny_config,
+)
+from helpers.ppo import minibatch
 
-from minirlhf import gpt, step1_language_model, step2_reward_model, step3_ppo
 from minirlhf.gpt import (
     GPTConfig,
     Params,
@@ -25,194 +48,29 @@ from minirlhf.gpt import (
     scalar_head_forward,
     with_scalar_head,
 )
-from minirlhf.gradcheck import numerical_gradient
 from minirlhf.layers import log_softmax
 from minirlhf.step1_language_model import language_model_loss
-from minirlhf.step2_reward_model import EncodedRanking, reward_model_forward, reward_model_loss
-from minirlhf.step3_ppo import PPOSettings, policy_objective, value_objective
-from minirlhf.tokenizer import BOS, EOS, PAD
-
-# ---- a tiny world ---------------------------------------------------------------------------
-
-V = 7  # PAD, BOS, EOS and four characters
-# two rows of different length, a prompt of two ids each: B 2, T 5
-TOKENS = np.array([[BOS, 4, 3, 5, 6, EOS], [BOS, 5, 6, EOS, PAD, PAD]])
-INPUTS, TARGETS = TOKENS[:, :-1], TOKENS[:, 1:]
-MASK = np.array([[0, 1, 1, 1, 1], [0, 1, 1, 0, 0]], float)  # response and EOS
-RANKINGS = [
-    EncodedRanking([[BOS, 3, EOS], [BOS, 4, 5, 6, EOS], [BOS, 6, 6, EOS]], [2, 1, 3]),
-    EncodedRanking([[BOS, 5, EOS], [BOS, 3, 3, EOS], [BOS, 4, EOS]], [1, 2, 1]),  # with a tie
-]
-SETTINGS = PPOSettings(entropy_coef=0.3)  # clip_range and value_clip_range are 0.2
-
-
-def tiny_config(tied=True, n_layer=2):
-    return GPTConfig(
-        vocab_size=V, block_size=9, n_layer=n_layer, n_head=2, n_embd=4, tied_head=tied
-    )
-
-
-def random_params(config, seed=0, scalar_head=False, dtype=np.float64):
-    """Every weight random, gains and biases too, and large enough that every path matters."""
-    rng = np.random.default_rng(seed)
-    params = Params(param_shapes(config, scalar_head), dtype)
-    params.flat[...] = rng.normal(0, 0.5, params.flat.size)
-    for name in ("ln1_g", "ln2_g", "lnf_g"):
-        vars(params)[name][...] += 1
-    return params
-
-
-def plain_logprobs(params, config, inputs, targets):
-    """log pi(target), by the plain forward pass, (B, T)."""
-    logits, _ = lm_head_forward(params, gpt_forward(params, config, inputs)[0])
-    return np.take_along_axis(log_softmax(logits), targets[..., None], -1)[..., 0]
-
-
-def plain_values(params, config, inputs):
-    return scalar_head_forward(params, gpt_forward(params, config, inputs)[0])[0]
-
-
-def params_bytes(*models):
-    """The bytes of several models, to see whether anything has changed."""
-    return [params.flat.tobytes() for params in models]
-
+from minirlhf.step2_reward_model import reward_model_forward, reward_model_loss
+from minirlhf.step3_ppo import policy_objective, value_objective
+from minirlhf.tokenizer import PAD
 
 # ---- the objectives, as functions of one flat vector of weights -----------------------------
-
-# ratios and advantages of the six response tokens: both signs, below, inside and above the range
-# (what stands outside the response is nonsense, and must not matter)
-RATIO = np.array([[7, 0.6, 1.1, 1.5, 0.9], [7, 0.7, 1.6, 7, 7]])
-ADVANTAGE = np.array([[5, 0.8, 1.3, 0.9, -1.1], [5, -0.7, -1.2, 5, 5]])
-# how far each value has moved since the rollout, and what it should have been
-MOVED = np.array([[9, 0.1, 0.5, -0.6, -0.1], [9, 0.7, -0.4, 9, 9]])
-ERROR = np.array([[-9, 0.9, -0.8, 0.7, -0.6], [9, 0.5, -0.9, -9, 9]])
-
-
-class Case(NamedTuple):
-    """A whole objective and a model to try it on."""
-
-    module: Any  # where the function under test lives
-    params: Params
-    config: GPTConfig
-    call: Any  # (module, params, config) -> loss, grads
-
-
-def policy_case(tied, entropy_coef):
-    config = tiny_config(tied)
-    params = random_params(config)
-    old_logprobs = plain_logprobs(params, config, INPUTS, TARGETS) - np.log(RATIO)
-    settings = PPOSettings(entropy_coef=entropy_coef)
-
-    def call(m, params, config):
-        return m.policy_objective(
-            params, config, INPUTS, TARGETS, old_logprobs, ADVANTAGE, MASK, settings
-        )[:2]
-
-    return Case(step3_ppo, params, config, call)
-
-
-def value_case():
-    config = tiny_config()
-    params = random_params(config, scalar_head=True)
-    values = plain_values(params, config, INPUTS)
-    old_values, returns = values - MOVED, values - ERROR
-
-    def call(m, params, config):
-        return m.value_objective(params, config, INPUTS, old_values, returns, MASK, SETTINGS)[:2]
-
-    return Case(step3_ppo, params, config, call)
-
-
-def language_model_case(tied, n_layer=2):
-    config = tiny_config(tied, n_layer)
-
-    def call(m, params, config):
-        return m.language_model_loss(params, config, INPUTS, TARGETS, MASK)
-
-    return Case(step1_language_model, random_params(config), config, call)
-
-
-def reward_model_case(loss):
-    config = tiny_config()
-
-    def call(m, params, config):
-        return m.reward_model_loss(params, config, RANKINGS, loss)[:2]
-
-    return Case(step2_reward_model, random_params(config, scalar_head=True), config, call)
-
-
-def trunk_case():
-    """gpt_forward and gpt_backward alone, with a random gradient from above."""
-    config = tiny_config()
-    dhidden = np.random.default_rng(3).normal(size=(*INPUTS.shape, config.n_embd))
-
-    def call(m, params, config):
-        hidden, cache = m.gpt_forward(params, config, INPUTS)
-        return float((hidden * dhidden).sum()), m.gpt_backward(params, config, dhidden, cache)
-
-    return Case(gpt, random_params(config), config, call)
-
-
-OBJECTIVES = {
-    "language model, tied head": functools.partial(language_model_case, True),
-    "language model, untied head": functools.partial(language_model_case, False),
-    "reward model, k-wise": functools.partial(reward_model_case, "k-wise"),
-    "reward model, Plackett-Luce": functools.partial(reward_model_case, "plackett-luce"),
-    "policy, tied head, entropy bonus": functools.partial(policy_case, True, 0.3),
-    "policy, untied head": functools.partial(policy_case, False, 0.0),
-    "value": value_case,
-    "trunk": trunk_case,
-}
-
-
-@functools.cache
-def expected(name):
-    """-> Case, loss, numerical gradient of every weight (P,), all from the package as it is."""
-    case = OBJECTIVES[name]()
-
-    def loss():
-        return case.call(case.module, case.params, case.config)[0]
-
-    return case, loss(), numerical_gradient(loss, case.params.flat)
-
-
-def model_errors(name, module=None):
-    """{tensor: error of its gradient, relative to its largest entry} and the error of the loss.
-
-    Some gradients are 0 by symmetry: adding a constant to all scores changes no ranking loss, and
-    a key bias changes no softmax.  For them the scale is 1/1000 of the largest gradient of all.
-    """
-    case, loss, numerical = expected(name)
-    got, grads = case.call(module or case.module, case.params, case.config)
-    errors = {"loss": abs(got - loss) / abs(loss)}
-    wanted = Params(case.params.shapes, np.float64)
-    wanted.flat[...] = numerical
-    floor = 1e-3 * np.abs(numerical).max()
-    for tensor in wanted.shapes:
-        a, b = vars(grads)[tensor], vars(wanted)[tensor]
-        errors[tensor] = np.abs(a - b).max() / max(np.abs(b).max(), floor)
-    return errors
-
-
-def wrong(errors):
-    """-> {tensor: error} of those beyond the tolerance."""
-    return {name: error for name, error in errors.items() if not error < TOLERANCE}
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_gradient_of_every_weight_agrees_with_finite_differences(name):
-    failing = wrong(model_errors(name))
+    failing = wrong(model_errors(OBJECTIVES[name]))
     assert not failing, f"{name}: wrong gradient in {failing}"
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_the_check_has_something_to_check(name):
     """All tensors get a gradient, but for those that cannot have one: named here one by one."""
-    case, _, numerical = expected(name)
+    case, _, numerical = expected(OBJECTIVES[name])
     wanted = Params(case.params.shapes, np.float64)
     wanted.flat[...] = numerical
     floor = 1e-6 * np.abs(numerical).max()
-    silent = {tensor for tensor in wanted.shapes if np.abs(vars(wanted)[tensor]).max() < floor}
+    silent = {tensor for tensor in wanted.shapes if np.abs(wanted[tensor]).max() < floor}
     # a ranking loss does not see a constant added to all scores
     assert silent == ({"lnf_b", "head_b"} if name.startswith("reward model") else set())
 
@@ -258,7 +116,7 @@ def test_a_tied_embedding_gets_the_gradients_of_both_its_uses():
     params.lm_w[...] = params.wte
     same = random_params(tied)
     for name in same.shapes:
-        vars(same)[name][...] = vars(params)[name]
+        same[name][...] = params[name]
     loss, grads = language_model_loss(params, untied, INPUTS, TARGETS, MASK)
     tied_loss, tied_grads = language_model_loss(same, tied, INPUTS, TARGETS, MASK)
     assert tied_loss == pytest.approx(loss, rel=1e-13)
@@ -303,16 +161,6 @@ def test_a_position_is_not_its_neighbour():
 # ---- padding and batch mates ----------------------------------------------------------------
 
 
-def widen(array, columns, fill):
-    """Append columns that hold `fill`."""
-    return np.pad(array, [(0, 0), (0, columns)], constant_values=fill)
-
-
-def deepen(array, rows, fill):
-    """Append rows that hold `fill`."""
-    return np.pad(array, [(0, rows), (0, 0)], constant_values=fill)
-
-
 @pytest.mark.parametrize("grow", [widen, deepen])
 def test_padding_changes_no_loss_and_no_gradient_of_a_language_model(grow):
     config = tiny_config()
@@ -324,25 +172,31 @@ def test_padding_changes_no_loss_and_no_gradient_of_a_language_model(grow):
     np.testing.assert_allclose(padded_grads.flat, grads.flat, atol=1e-12)
 
 
+def padded_batch(batch, grow):
+    """A Minibatch with 3 more columns or rows of padding: ids PAD, mask 0, and 99 elsewhere."""
+    fill = {"inputs": PAD, "targets": PAD, "mask": 0}
+    fields = batch._asdict().items()
+    return batch._replace(**{name: grow(array, 3, fill.get(name, 99)) for name, array in fields})
+
+
 @pytest.mark.parametrize("grow", [widen, deepen])
 def test_padding_changes_nothing_in_ppo(grow):
     """Whatever stands on the padding, here 99, must not be seen."""
     config = tiny_config()
     params, value_model = random_params(config), random_params(config, 1, scalar_head=True)
     old_logprobs = plain_logprobs(params, config, INPUTS, TARGETS) - np.log(RATIO)
-    args = [INPUTS, TARGETS, old_logprobs, ADVANTAGE, MASK]
-    loss, grads, stats = policy_objective(params, config, *args, SETTINGS)
-    padded = [grow(a, 3, fill) for a, fill in zip(args, (PAD, PAD, 99, 99, 0))]
-    padded_loss, padded_grads, padded_stats = policy_objective(params, config, *padded, SETTINGS)
+    batch = minibatch(INPUTS, TARGETS, MASK, old_logprobs=old_logprobs, advantages=ADVANTAGE)
+    loss, grads, stats = policy_objective(params, config, batch, SETTINGS)
+    padded = padded_batch(batch, grow)
+    padded_loss, padded_grads, padded_stats = policy_objective(params, config, padded, SETTINGS)
     assert (padded_loss, *padded_stats) == pytest.approx((loss, *stats), abs=1e-12)
     np.testing.assert_allclose(padded_grads.flat, grads.flat, atol=1e-12)
 
     values = plain_values(value_model, config, INPUTS)
-    args = [INPUTS, values - MOVED, values - ERROR, MASK]
-    loss, grads, stats = value_objective(value_model, config, *args, SETTINGS)
-    padded = [grow(a, 3, fill) for a, fill in zip(args, (PAD, 99, 99, 0))]
+    batch = minibatch(INPUTS, TARGETS, MASK, old_values=values - MOVED, returns=values - ERROR)
+    loss, grads, stats = value_objective(value_model, config, batch, SETTINGS)
     padded_loss, padded_grads, padded_stats = value_objective(
-        value_model, config, *padded, SETTINGS
+        value_model, config, padded_batch(batch, grow), SETTINGS
     )
     assert (padded_loss, *padded_stats) == pytest.approx((loss, *stats), abs=1e-12)
     np.testing.assert_allclose(padded_grads.flat, grads.flat, atol=1e-12)
@@ -436,6 +290,29 @@ def test_rebinding_a_name_would_leave_the_flat_vector_and_raises():
     assert not hasattr(params, "wpe")
 
 
+def test_a_tensor_can_be_asked_for_by_its_name():
+    params = random_params(tiny_config(tied=False), scalar_head=True)
+    for name in params.shapes:
+        assert params[name] is getattr(params, name) and params[name].base is params.flat
+    params["wte"][...] = 7
+    assert (params.wte == 7).all() and (params.flat[: params.wte.size] == 7).all()
+    with pytest.raises(KeyError, match="lm_v"):
+        params["lm_v"]
+    with pytest.raises(TypeError, match="item assignment"):
+        params["wte"] = params.wte  # as params.wte = ...: nothing is rebound
+
+
+def test_an_editor_knows_every_name():
+    """Params declares just the tensors that a model can have, in the order of the flat vector."""
+    declared = list(Params.__annotations__)
+    assert declared[:2] == ["flat", "shapes"]
+    shapes = param_shapes(tiny_config(tied=False), scalar_head=True)
+    assert declared[2:] == list(shapes)
+    for tied in (True, False):
+        for scalar_head in (True, False):
+            assert set(param_shapes(tiny_config(tied), scalar_head)) <= set(declared)
+
+
 def test_a_copy_has_its_own_memory():
     params = random_params(tiny_config())
     kept = params.flat.copy()
@@ -473,14 +350,14 @@ def test_initial_weights():
     params = init_params(config, np.random.default_rng(0), scalar_head=True)
     assert params.flat.dtype == np.float32
     for name in ("ln1_g", "ln2_g", "lnf_g"):
-        assert (vars(params)[name] == 1).all()
+        assert (params[name] == 1).all()
     for name in ("ln1_b", "ln2_b", "lnf_b", "qkv_b", "proj_b", "fc_b", "out_b"):
-        assert not vars(params)[name].any()
+        assert not params[name].any()
     assert not params.head_w.any() and not params.head_b.any()
     for name in ("wte", "wpe", "qkv_w", "fc_w"):
-        assert root_mean_square(vars(params)[name]) == pytest.approx(0.08, rel=0.1)
+        assert root_mean_square(params[name]) == pytest.approx(0.08, rel=0.1)
     for name in ("proj_w", "out_w"):  # GPT-2: 1 / sqrt(2 L)
-        assert root_mean_square(vars(params)[name]) == pytest.approx(0.08 / 6**0.5, rel=0.1)
+        assert root_mean_square(params[name]) == pytest.approx(0.08 / 6**0.5, rel=0.1)
 
 
 def test_a_scalar_head_is_added_to_a_copy_of_the_trunk():
@@ -491,7 +368,7 @@ def test_a_scalar_head_is_added_to_a_copy_of_the_trunk():
     assert not value_model.head_w.any() and not value_model.head_b.any()
     assert not plain_values(value_model, config, INPUTS).any()  # no opinion at the start
     for name in model.shapes:
-        np.testing.assert_array_equal(vars(value_model)[name], vars(model)[name])
+        np.testing.assert_array_equal(value_model[name], model[name])
     value_model.wte += 1
     np.testing.assert_array_equal(model.flat, kept)
 

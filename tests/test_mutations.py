@@ -16,7 +16,8 @@ import types
 
 import numpy as np
 import pytest
-from test_beyond import (
+from helpers.checks_beyond import (
+    BEYOND,
     best_of_n_errors,
     dpo_errors,
     grpo_advantages_errors,
@@ -28,22 +29,24 @@ from test_beyond import (
     rloo_errors,
     weights_errors,
 )
-from test_gpt import OBJECTIVES, model_errors
-from test_layers import CASES, TOLERANCE, layer_errors
-from test_step1 import cross_entropy_errors
-from test_step2 import (
+from helpers.checks_layers import CASES, layer_errors
+from helpers.checks_model import OBJECTIVES, model_errors
+from helpers.checks_step1 import cross_entropy_errors
+from helpers.checks_step2 import (
     bradley_terry_errors,
     plackett_luce_errors,
     ranking_errors,
     reward_model_errors,
 )
-from test_step3 import (
+from helpers.checks_step3 import (
+    clipped_loss_errors,
     gae_errors,
     policy_loss_errors,
     rewards_errors,
     value_loss_errors,
     whiten_errors,
 )
+from helpers.gradients import TOLERANCE
 
 from minirlhf import gpt, layers, step1_language_model, step2_reward_model, step3_ppo
 from minirlhf.beyond import best_of_n, dpo, optimum, policy_gradient
@@ -56,7 +59,8 @@ def layer(*names):
 
 
 def model(*names):
-    return [functools.partial(model_errors, name) for name in names]
+    objectives = OBJECTIVES | BEYOND
+    return [functools.partial(model_errors, objectives[name]) for name in names]
 
 
 TARGETS = {
@@ -89,6 +93,7 @@ TARGETS = {
     (step3_ppo, "whiten"): [whiten_errors],
     (step3_ppo, "ppo_policy_loss"): [policy_loss_errors],
     (step3_ppo, "value_loss"): [value_loss_errors],
+    (step3_ppo, "clipped_loss"): [clipped_loss_errors],
     (step3_ppo, "policy_objective"): model(
         "policy, tied head, entropy bonus", "policy, untied head"
     ),
@@ -134,7 +139,7 @@ EQUIVALENT = {
     ),
     ("ppo_policy_loss", "stats", "is_clipped * response_mask: left operand alone"): MASKED_BEFORE,
     ("ppo_policy_loss", "stats", "outside * response_mask: left operand alone"): MASKED_BEFORE,
-    ("ppo_policy_loss", "stats",
+    ("ppo_policy_loss", "kl_terms",
      "(np.expm1(log_ratio) - log_ratio) * response_mask: left operand alone",
     ): MASKED_BEFORE,
     ("value_loss", "clipped_values",
@@ -404,7 +409,19 @@ def left_side(line):
     return line.split(" = ")[0]
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=[name for _, name in TARGETS])
+def is_quick(target):
+    """Are there only checks of single functions, and none of all weights of a model?"""
+    checks = TARGETS[target]
+    return not [c for c in checks if isinstance(c, functools.partial) and c.func is model_errors]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        pytest.param(target, id=target[1], marks=[] if is_quick(target) else [pytest.mark.slow])
+        for target in TARGETS
+    ],
+)
 def test_every_broken_line_is_noticed(target):
     module, name = target
     count, survivors, wrongly_listed = 0, [], []
@@ -422,6 +439,7 @@ def test_every_broken_line_is_noticed(target):
     assert not wrongly_listed, f"{name}: not equivalent after all:{''.join(wrongly_listed)}"
 
 
+@pytest.mark.slow
 def test_every_equivalent_mutant_exists_and_has_a_reason():
     """A line that was rewritten must not leave its excuse behind."""
     existing = {
@@ -446,8 +464,9 @@ def test_every_function_that_computes_a_gradient_is_broken():
 def test_the_checks_used_here_are_those_of_the_other_files():
     checks = [check for checks in TARGETS.values() for check in checks]
     used = {check.args[0] for check in checks if isinstance(check, functools.partial)}
-    assert used - set(CASES) - set(OBJECTIVES) == set()
-    assert set(CASES) - used == {"lm_head untied"} and set(OBJECTIVES) <= used
+    objectives = {*OBJECTIVES.values(), *BEYOND.values()}
+    assert used - set(CASES) - objectives == set()
+    assert set(CASES) - used == {"lm_head untied"} and objectives <= used
 
 
 def test_the_mutator_on_a_function_everyone_can_check():

@@ -10,63 +10,73 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from experiments import check_wrong_arguments, draw_with_the_bundled_font
-from test_ablations import PROMPTS, SETTINGS, tiny_models
-from test_gpt import params_bytes
+from helpers.experiments import (
+    PROMPTS,
+    SETTINGS,
+    check_wrong_arguments,
+    draw_with_the_bundled_font,
+    tiny_models,
+)
+from helpers.models import params_bytes
 
 from minirlhf.__main__ import main
 from minirlhf.beyond.best_of_n import best_of_n_distribution, best_of_n_kl
 from minirlhf.cli import experiments as commands
 from minirlhf.errors import InputError
-from minirlhf.experiments.frontier import figure as pictures
-from minirlhf.experiments.overoptimization import ensemble as remedies
+from minirlhf.experiments.overoptimization import judges as judging
 from minirlhf.experiments.overoptimization import run as overoptimization
-from minirlhf.experiments.overoptimization.best_of_n_pool import best_of_n_points, score_pool
+from minirlhf.experiments.overoptimization.best_of_n_pool import Pool, best_of_n_points
 from minirlhf.experiments.overoptimization.curves import fit_best_of_n, fit_rl, gain_at, peak
 from minirlhf.experiments.overoptimization.ensemble import (
-    Stop,
+    MinimumScore,
     disagreement,
     ensemble_minimum,
     judge_scores,
-    practise,
-    stop_above,
-    stop_at_peak,
+)
+from minirlhf.experiments.overoptimization.figure import plot_overoptimization
+from minirlhf.experiments.overoptimization.judges import (
+    BIASED,
+    LABELS,
+    collect_rankings,
+    train_judges,
 )
 from minirlhf.experiments.overoptimization.run import (
-    OverSettings,
-    collect_rankings,
-    make_task,
+    Checkpoints,
+    OveroptimizationSettings,
+    Point,
+    make_overoptimization_task,
     run_overoptimization,
-    run_rows,
-    train_judge,
 )
-from minirlhf.experiments.overoptimization.words import (
+from minirlhf.experiments.overoptimization.stopping import (
+    RULES,
+    Stop,
+    stop_above,
+    stop_at_peak,
+    stop_by,
+)
+from minirlhf.experiments.overoptimization.summary import (
     BEST,
-    BIASED,
     MINIMUM,
     ONE,
-    RULES,
-    SHARE_OF,
     band_of,
     beside_the_free_path,
     fits_of,
     gains,
     group_of,
     remedies_of,
-    sentences,
-    stop_by,
-    table,
 )
+from minirlhf.experiments.overoptimization.words import sentences, table
+from minirlhf.experiments.trials import HARD, KeptRows, train_judge
 from minirlhf.gpt import with_scalar_head
-from minirlhf.rufus.people import length_lover, make_annotators
 from minirlhf.rufus.world import World
-from minirlhf.step3_ppo import make_rollout, train_ppo
+from minirlhf.sample import sample
+from minirlhf.step3_ppo import PPOHooks, make_rollout, score_samples, train_ppo
 
 REPO = Path(__file__).parent.parent
-TINY = OverSettings(
+TINY = OveroptimizationSettings(
     labels=("50", BIASED), prices=(0.0, 0.5), best_of=(1, 2, 4), pool=16, per_question=1, members=2,
     checkpoints=(0, 1, 2),
-    ppo=replace(overoptimization.HARD, iterations=2, rollout_size=8, minibatch_size=8,
+    ppo=replace(HARD, iterations=2, rollout_size=8, minibatch_size=8,
                 ppo_epochs=1),
 )
 
@@ -138,7 +148,10 @@ def test_best_of_n_on_a_pool_is_counting_all_ways_to_draw():
     scores = np.array([0.0, 1.0, 1.0, -1.0, 2.0, 0.5])
     gold = np.array([0.2, 1.0, 0.5, 0.1, 0.3, 1.0])
     question = np.array([0, 0, 0, 0, 1, 1])
-    pool = {"share": share, "naturalness": gold, "question": question}
+    pool = Pool(
+        rows=None, text=None, question=question, finished=None, share=share, naturalness=gold,
+        mean=None, deviation=None,
+    )
     got = best_of_n_points(pool, scores, (1, 2, 5))
     for place, n in enumerate((1, 2, 5)):
         expected = []
@@ -208,9 +221,28 @@ def test_no_rule_reads_gold():
         stop_by("luck", curves)
 
 
-def test_with_one_judge_practise_is_train_ppo_number_for_number():
+class Counted:
+    """The progress of Checkpoints, with nothing but the numbers of the looks."""
+
+    steps = Checkpoints.steps
+
+    def __init__(self):
+        self.done, self.settings = [], replace(TINY, ppo=SETTINGS)
+
+    def look(self, done):
+        self.done.append(done)
+
+
+def practise(models, judges):
+    """PPO on the minimum of the judges -> after how many iterations the policy was looked at."""
+    seen, hooks = Counted(), PPOHooks(score=MinimumScore(judges))
+    train_ppo(models, PROMPTS, SETTINGS, np.random.default_rng(3), hooks, progress=seen.steps)
+    return seen.done
+
+
+def test_with_one_judge_the_minimum_is_train_ppo_number_for_number():
     ours, theirs = tiny_models(), tiny_models()
-    done = list(practise(ours, [ours.reward_model], PROMPTS, SETTINGS, np.random.default_rng(3)))
+    done = practise(ours, [ours.reward_model])
     train_ppo(theirs, PROMPTS, SETTINGS, np.random.default_rng(3))
     assert done == list(range(SETTINGS.iterations + 1))
     assert params_bytes(ours.policy) == params_bytes(theirs.policy)
@@ -224,7 +256,7 @@ def test_with_two_equal_judges_too_and_with_two_different_ones_not():
         other = with_scalar_head(models.ref_policy, models.config, np.random.default_rng(9))
         judges = [judge] * copies or [judge, other]
         before = params_bytes(models.ref_policy, *judges)
-        list(practise(models, judges, PROMPTS, SETTINGS, np.random.default_rng(3)))
+        practise(models, judges)
         assert params_bytes(models.ref_policy, *judges) == before
         policies.append(models.policy.flat.copy())
     np.testing.assert_allclose(policies[1], policies[0], atol=1e-6)
@@ -232,16 +264,17 @@ def test_with_two_equal_judges_too_and_with_two_different_ones_not():
 
 
 def test_the_minimum_is_what_stands_on_the_last_token():
-    models = tiny_models()
+    models, rng = tiny_models(), np.random.default_rng(1)
     other = with_scalar_head(models.ref_policy, models.config, np.random.default_rng(9))
     judges = [models.reward_model, other]
-    rollout = make_rollout(models, PROMPTS * 4, 0.1, SETTINGS, np.random.default_rng(1))
-    changed = remedies.with_minimum(models, judges, rollout, SETTINGS)
-    rows = judge_scores(models, judges, rollout, SETTINGS.missing_eos_score)
-    np.testing.assert_allclose(rows[0], rollout.scores, atol=1e-6)
+    samples = sample(models.policy, models.config, PROMPTS * 4, SETTINGS.max_new_tokens, rng)
+    scores = MinimumScore(judges)(models, samples, SETTINGS)
+    changed = make_rollout(models, samples, scores, 0.1, SETTINGS)
+    rows = judge_scores(models, judges, samples, SETTINGS)
+    np.testing.assert_allclose(rows[0], score_samples(models, samples, SETTINGS), atol=1e-6)
     np.testing.assert_array_equal(changed.scores, rows.min(axis=0))
-    assert (changed.scores < rollout.scores).any()
-    log_ratio = (rollout.old_logprobs - rollout.ref_logprobs) * rollout.response_mask
+    assert (changed.scores < rows[0]).any()
+    log_ratio = (changed.old_logprobs - changed.ref_logprobs) * changed.response_mask
     expected = rows.min(axis=0) - SETTINGS.kl_coef * log_ratio.sum(axis=1)
     np.testing.assert_allclose(changed.rewards.sum(axis=1), expected, atol=1e-5)
 
@@ -249,15 +282,11 @@ def test_the_minimum_is_what_stands_on_the_last_token():
 # ---- a tiny run -----------------------------------------------------------------------------
 
 
-def people():
-    return {"crowd": make_annotators(np.random.default_rng(0)), BIASED: [length_lover()]}
-
-
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """-> folder, results of the whole experiment in miniature."""
     out = tmp_path_factory.mktemp("overoptimization")
-    return out, run_overoptimization("zh", 3, out, 1, World.load("zh"), people(), TINY)
+    return out, run_overoptimization("zh", 3, out, 1, TINY)
 
 
 def test_a_tiny_run_from_start_to_end(tiny):
@@ -282,22 +311,21 @@ def test_a_run_that_was_interrupted_goes_on_and_ends_the_same(tiny, tmp_path):
                 raise KeyboardInterrupt
             yield step
 
-    world = World.load("zh")
     with pytest.raises(KeyboardInterrupt):
-        run_overoptimization("zh", 3, tmp_path, 1, world, people(), TINY, stop_early)
+        run_overoptimization("zh", 3, tmp_path, 1, TINY, stop_early)
     kept = tmp_path / "points.resume.jsonl"
     assert len(kept.read_text(encoding="utf-8").splitlines()) == 3
     assert not (tmp_path / "overoptimization.json").exists()
     with pytest.raises(InputError, match="another run"):
-        run_rows(None, TINY, 1, {"lang": "zh", "seed": 4}, kept)
-    results = run_overoptimization("zh", 3, tmp_path, 1, world, people(), TINY)
+        KeptRows(kept, {"lang": "zh", "seed": 4}, Point)
+    results = run_overoptimization("zh", 3, tmp_path, 1, TINY)
     for got, wanted in zip(results["rows"], tiny[1]["rows"], strict=True):
         assert {**got, "cpu_seconds": 0} == {**wanted, "cpu_seconds": 0}
 
 
 def test_both_kinds_of_people_rank_the_same_answers_and_the_watchers_others(tiny, monkeypatch):
-    monkeypatch.setattr(overoptimization, "COLLECTED", 120)
-    task = make_task("zh", 3, tiny[0], World.load("zh"), people(), 4)
+    monkeypatch.setattr(judging, "COLLECTED", 120)
+    task = make_overoptimization_task("zh", 3, tiny[0], 4)
     crowd, watch = collect_rankings(task, "50", 0, 3)
     again, _ = collect_rankings(task, "50", 0, 3)
     biased, _ = collect_rankings(task, BIASED, 0, 3)
@@ -313,7 +341,7 @@ def test_both_kinds_of_people_rank_the_same_answers_and_the_watchers_others(tiny
 
 
 def test_the_verb_writes_and_prints_everything(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(overoptimization, "OverSettings", lambda: TINY)
+    monkeypatch.setattr(overoptimization, "OveroptimizationSettings", lambda: TINY)
     out = tmp_path / "out"
     arguments = ["overoptimization", "--lang", "zh", "--seeds", "1", "--out", str(out), "--quiet"]
     assert main(arguments) == 0
@@ -343,7 +371,7 @@ def test_out_is_named_after_language_and_seed(tmp_path, monkeypatch):
 # ---- what the committed results say ---------------------------------------------------------
 
 LANGS = ("en", "zh")
-PRICES = OverSettings().prices
+PRICES = OveroptimizationSettings().prices
 CROWD = ("50", "100", "200", "600")
 
 
@@ -378,7 +406,7 @@ def test_five_trials_of_everything_and_the_summary_follows_from_them(lang):
     results = RESULTS[lang]
     assert (results["lang"], results["seed"], results["trials"]) == (lang, 0, 5)
     keys = {(r["labels"], r["trial"], r["method"], r["price"]) for r in results["rows"]}
-    assert keys == set(overoptimization.wanted_rows(OverSettings(), 5))
+    assert keys == set(overoptimization.wanted_points(OveroptimizationSettings(), 5))
     assert len(results["rows"]) == len(keys) == 150
     scale = results["reference"]
     assert results["fits"] == fits_of(results["rows"], scale)
@@ -390,7 +418,7 @@ def test_five_trials_of_everything_and_the_summary_follows_from_them(lang):
 @pytest.mark.parametrize("lang", LANGS)
 def test_without_a_price_every_policy_is_over_optimised(lang):
     """Score at least one standard deviation up, gold below the reference, natural answers lost."""
-    for labels in SHARE_OF:
+    for labels in LABELS:
         for row in group_of(RESULTS[lang]["rows"], labels, ONE):
             assert gains(row, RESULTS[lang]["reference"], "score")[-1] > 1
         assert gold(lang, labels, ONE)[:, -1].max() < -0.2
@@ -404,7 +432,7 @@ def test_without_a_price_every_policy_is_over_optimised(lang):
 
 @pytest.mark.parametrize("lang", LANGS)
 def test_best_of_n_turns_at_four_or_eight(lang):
-    for labels in SHARE_OF:
+    for labels in LABELS:
         rows = group_of(RESULTS[lang]["rows"], labels, BEST)
         for row, gain in zip(rows, gold(lang, labels, BEST)):
             assert row["curves"]["n"][int(gain.argmax())] in (4, 8)
@@ -429,7 +457,7 @@ def test_more_labels_raise_the_summit_and_do_not_save_ppo(lang):
 
 @pytest.mark.parametrize("lang", LANGS)
 def test_where_the_curves_of_gao_fit_and_where_not(lang):
-    for labels in SHARE_OF:
+    for labels in LABELS:
         for method in (ONE, MINIMUM):
             row = fitted(lang, labels, method)
             assert row["r_squared"] > (0.85 if method == ONE else 0.75)
@@ -445,7 +473,7 @@ def test_where_the_curves_of_gao_fit_and_where_not(lang):
 def test_in_chinese_the_fitted_summit_of_ppo_is_too_low():
     """For four of five kinds of labels; the many points far to the right decide the fit."""
     low = []
-    for labels in SHARE_OF:
+    for labels in LABELS:
         group = group_of(RESULTS["zh"]["rows"], labels, ONE)
         seen = band_of(group, RESULTS["zh"]["reference"], "naturalness")[2].max()
         low.append(seen - fitted("zh", labels, ONE)["peak_gain"])
@@ -454,7 +482,7 @@ def test_in_chinese_the_fitted_summit_of_ppo_is_too_low():
 
 @pytest.mark.parametrize("lang", LANGS)
 def test_a_price_per_nat_is_the_best_remedy(lang):
-    for labels in SHARE_OF:
+    for labels in LABELS:
         best = max(kept(lang, labels, f"KL coefficient {price}")["natural"] for price in (0.1, 0.5))
         others = (*RULES, "minimum of the ensemble", "none", "KL coefficient 0.02")
         rivals = [kept(lang, labels, remedy)["natural"] for remedy in others]
@@ -466,7 +494,7 @@ def test_a_price_per_nat_is_the_best_remedy(lang):
     assert 0.69 <= kept(lang, "50", "KL coefficient 0.5")["natural"] < 0.8
     for labels in CROWD[1:]:
         assert kept(lang, labels, "KL coefficient 0.1")["natural"] > 0.77
-    for labels in SHARE_OF:
+    for labels in LABELS:
         assert kept(lang, labels, "KL coefficient 0.02")["natural"] < 0.57  # too cheap
 
 
@@ -484,7 +512,7 @@ def test_a_price_is_more_than_stopping_early(lang):
 @pytest.mark.parametrize("lang", LANGS)
 def test_which_signals_warn(lang):
     """KL does.  Another judge and the disagreement of four fail in some trials of every kind."""
-    for labels in SHARE_OF:
+    for labels in LABELS:
         rows = {rule: kept(lang, labels, rule) for rule in RULES}
         assert rows["KL budget"]["natural"] > max(
             rows[rule]["natural"] for rule in ("held-out judge", "disagreement")
@@ -515,7 +543,7 @@ def test_who_likes_length_gets_length(lang):
 @pytest.mark.parametrize("lang", LANGS)
 def test_the_sentences_are_kept_along_the_curve(lang):
     results = RESULTS[lang]
-    for labels in SHARE_OF:
+    for labels in LABELS:
         lines = sentences(results, labels)
         assert len(lines) == 17 + 17 + 9
     world = World.load(lang)
@@ -529,16 +557,16 @@ def test_the_sentences_are_kept_along_the_curve(lang):
 # ---- run again, and draw --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_rows_of_the_committed_results_come_out_again(tmp_path):
-    settings, world = OverSettings(), World.load("zh")
-    task = make_task("zh", 0, tmp_path, world, people(), settings.pool)
+    settings = OveroptimizationSettings()
+    task = make_overoptimization_task("zh", 0, tmp_path, settings.pool)
     scale = RESULTS["zh"]["reference"]
-    assert task.pool["mean"] == pytest.approx(scale["mean"], abs=0.005)
-    judges, other = overoptimization.train_judges(task, "50", 1, settings.members, 0)
-    scores = score_pool(task.sft, judges[0], task.pool)
+    assert task.pool.mean == pytest.approx(scale["mean"], abs=0.005)
+    judges = train_judges(task, "50", 1, settings.members, 0)
     for method, price, figure, off in ((BEST, 0.0, "naturalness", 0.02), (ONE, 0.1, "score", 0.2)):
-        key = ("50", 1, method, price)
-        got = overoptimization.run_row(task, settings, judges, other, scores, key, 0)
+        point = Point("50", 1, method, price)
+        got = overoptimization.run_row(task, settings, judges, point, 0)
         wanted = group_of(RESULTS["zh"]["rows"], "50", method, price)[1]
         # equal on one machine; the last bits of another may lead to another sample
         np.testing.assert_allclose(got["curves"][figure], wanted["curves"][figure], atol=off)
@@ -547,15 +575,15 @@ def test_rows_of_the_committed_results_come_out_again(tmp_path):
 @pytest.mark.parametrize("lang", LANGS)
 def test_the_picture_has_every_glyph_and_a_caption(lang, tmp_path, monkeypatch):
     figure = draw_with_the_bundled_font(
-        pictures.plot_overoptimization, RESULTS[lang], lang, tmp_path, monkeypatch
+        plot_overoptimization, RESULTS[lang], lang, tmp_path, monkeypatch
     )
-    assert len(figure.axes) == 3 * len(SHARE_OF)
+    assert len(figure.axes) == 3 * len(LABELS)
 
 
 @pytest.mark.parametrize("lang", LANGS)
 def test_at_one_nat_best_of_n_gains_more_than_ppo(lang):
     """As in Gao et al. 2022: reinforcement learning spends more KL for the same gold."""
-    for labels in SHARE_OF:
+    for labels in LABELS:
         at_one = []
         for method in (BEST, ONE):
             group = group_of(RESULTS[lang]["rows"], labels, method)
@@ -571,7 +599,7 @@ def test_small_numbers_of_the_text():
     for lang, natural, iterations in (("en", 0.52, 4), ("zh", 0.43, 9)):
         start = group_of(RESULTS[lang]["rows"], "50", BEST)[0]["curves"]["natural"][0]
         assert start == pytest.approx(natural, abs=0.005)
-        for labels in SHARE_OF:
+        for labels in LABELS:
             passed = kept(lang, labels, "KL budget")["iteration"]
             assert passed == pytest.approx(iterations, abs=1.01)
             for row in group_of(RESULTS[lang]["rows"], labels, ONE):

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_gpt import random_params, tiny_config
-from test_step3 import PROMPTS, SETTINGS, four_models, responses_of
+from helpers.models import random_params, tiny_config
+from helpers.ppo import PROMPTS, SETTINGS, four_models, responses_of, rollout_of
 
 from minirlhf import data, gpt, step1_language_model, step2_reward_model, step3_ppo
 from minirlhf.data import Ranking, encode_prompt, read_preferences, read_rankings
@@ -23,7 +23,7 @@ from minirlhf.gpt import gpt_forward, lm_head_forward
 from minirlhf.layers import softmax
 from minirlhf.sample import sample
 from minirlhf.step2_reward_model import encode_rankings, reward_model_loss
-from minirlhf.step3_ppo import PPOSettings, make_rollout, ppo_policy_loss, train_ppo
+from minirlhf.step3_ppo import PPOSettings, ppo_policy_loss, train_ppo
 from minirlhf.tokenizer import BOS, EOS, PAD, Tokenizer
 
 TESTS = Path(__file__).parent
@@ -238,7 +238,7 @@ def test_a_rollout_and_a_ranking_with_the_same_text_get_the_same_score():
     tokenizer = Tokenizer("ab\n?")  # 7 ids
     models = four_models()
     prompts = [encode_prompt(tokenizer, "a?", 9)] * 30
-    rollout = make_rollout(models, prompts, 0.1, SETTINGS, np.random.default_rng(0))
+    rollout = rollout_of(models, prompts, 0.1, SETTINGS, np.random.default_rng(0))
     compared = 0
     for (row, _), score, finished in zip(responses_of(rollout), rollout.scores, rollout.finished):
         text = tokenizer.decode(row[len(prompts[0]) : -1])

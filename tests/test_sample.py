@@ -8,9 +8,9 @@ import math
 
 import numpy as np
 import pytest
-from test_gpt import random_params, tiny_config
-from test_layers import floating_dtypes
-from test_step3 import POLICY, RESPONSES, SMALL, world_logprobs
+from helpers.arrays import floating_dtypes
+from helpers.enumerable import POLICY, RESPONSES, SMALL, world_logprobs
+from helpers.models import random_params, tiny_config
 
 from minirlhf.gpt import GPTConfig, Params, gpt_forward, lm_head_forward, param_shapes
 from minirlhf.layers import log_softmax, softmax

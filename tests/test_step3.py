@@ -7,29 +7,62 @@ Every quantity of one PPO step is written out below, and the code must reproduce
 import functools
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_gpt import (
+from helpers.arrays import deepen, widen
+from helpers.checks_step3 import (
+    LOGPROBS,
+    OLD_LOGPROBS,
+    OLD_VALUES,
+    RETURNS,
+    VALUES,
+    clipped_loss_errors,
+    gae_errors,
+    many_values_inside_the_range,
+    naive_gae,
+    policy_loss_errors,
+    rewards_errors,
+    value_loss_errors,
+    whiten_errors,
+)
+from helpers.enumerable import (
+    POLICY,
+    REFERENCE,
+    RESPONSES,
+    SMALL,
+    WORLD,
+    WORLD_MASK,
+    world_logprobs,
+)
+from helpers.gradients import TOLERANCE, wrong
+from helpers.models import (
     ADVANTAGE,
-    ERROR,
     MASK,
-    MOVED,
     RATIO,
-    deepen,
     params_bytes,
     plain_logprobs,
     plain_values,
     random_params,
-    widen,
 )
-from test_layers import TOLERANCE, loss_errors
-from test_step2 import trained_reward_model
+from helpers.ppo import (
+    CONFIG,
+    PROMPTS,
+    SETTINGS,
+    Watch,
+    a_rollout,
+    four_models,
+    minibatch,
+    responses_of,
+    rollout_of,
+    trained_reward_model,
+    two_adams,
+    update,
+)
 
-from minirlhf import step3_ppo
-from minirlhf.adam import adam_step, clip_gradient, init_adam
+from minirlhf.adam import adam_step, clip_gradient
 from minirlhf.gpt import (
-    GPTConfig,
     gpt_backward,
     gpt_forward,
     init_params,
@@ -49,18 +82,21 @@ from minirlhf.layers import (
 from minirlhf.sample import sample
 from minirlhf.step2_reward_model import normalise_scores, score_rows
 from minirlhf.step3_ppo import (
+    PPOHooks,
     PPOModels,
     PPOSettings,
     adapt_kl_coef,
+    clipped_loss,
+    cut_minibatch,
+    draw_minibatches,
+    draw_prompts,
     explained_variance,
     gae,
     kl_shaped_rewards,
     last_response_index,
-    make_rollout,
     policy_objective,
-    ppo_iteration,
     ppo_policy_loss,
-    ppo_update,
+    score_samples,
     train_ppo,
     value_loss,
     value_objective,
@@ -185,113 +221,15 @@ def test_example_the_value_on_the_padding_is_inert(on_padding):
 
 # ---- naive versions of the losses and of what comes before them ------------------------------
 
-OLD_LOGPROBS = np.random.default_rng(0).uniform(-3, -1, RATIO.shape)
-LOGPROBS = OLD_LOGPROBS + np.log(RATIO)
-OLD_LOGPROBS[MASK == 0] = -2000  # a ratio that would overflow
-VALUES = np.random.default_rng(1).normal(size=RATIO.shape)
-VALUES[0, 2:4] = 0.18, -0.5  # small before or after, and yet they moved far
-OLD_VALUES, RETURNS = VALUES - MOVED, VALUES - ERROR
-WHERE = list(zip(*np.nonzero(MASK)))  # (b, t) of the six response tokens
-
-
-def naive_policy_loss():
-    total = stopped = outside = approx_kl = 0.0
-    for b, t in WHERE:
-        ratio, advantage = math.exp(LOGPROBS[b, t] - OLD_LOGPROBS[b, t]), ADVANTAGE[b, t]
-        clipped = min(max(ratio, 0.8), 1.2)
-        total -= min(ratio * advantage, clipped * advantage)
-        stopped += clipped * advantage < ratio * advantage
-        outside += clipped != ratio
-        approx_kl += ratio - 1 - math.log(ratio)
-    return total / 6, (stopped / 6, outside / 6, approx_kl / 6)
-
-
-def naive_value_loss():
-    total = stopped = 0.0
-    for b, t in WHERE:
-        value, old_value, wanted = VALUES[b, t], OLD_VALUES[b, t], RETURNS[b, t]
-        clipped = min(max(value, old_value - 0.2), old_value + 0.2)
-        total += 0.5 * max((value - wanted) ** 2, (clipped - wanted) ** 2)
-        stopped += (clipped - wanted) ** 2 > (value - wanted) ** 2 + 1e-12
-    returns = [RETURNS[b, t] for b, t in WHERE]
-    errors = [RETURNS[b, t] - OLD_VALUES[b, t] for b, t in WHERE]
-    return total / 6, (stopped / 6, 1 - np.var(errors) / np.var(returns))
-
-
-def policy_loss_errors(module=step3_ppo):
-    result = module.ppo_policy_loss(LOGPROBS, OLD_LOGPROBS, ADVANTAGE, MASK, 0.2)
-    return loss_errors(result, naive_policy_loss, LOGPROBS)
-
-
-def many_values_inside_the_range():
-    """-> values, old_values, returns (50, 40); no value has moved by more than .2."""
-    rng = np.random.default_rng(0)
-    values, returns = rng.normal(size=(2, 50, 40))
-    return values, values + rng.uniform(-0.19, 0.19, values.shape), returns
-
-
-def value_loss_errors(module=step3_ppo):
-    result = module.value_loss(VALUES, OLD_VALUES, RETURNS, MASK, 0.2)
-    errors = loss_errors(result, naive_value_loss, VALUES)
-    # old + clip(value - old) is not always value: written so, rounding would stop some of these
-    values, old_values, returns = many_values_inside_the_range()
-    dvalues = module.value_loss(values, old_values, returns, np.ones_like(values), 0.2)[1]
-    errors["gradient inside"] = relative_error(dvalues, (values - returns) / values.size)
-    return errors
-
-
-def naive_gae(gamma, gae_lambda):
-    """The definition: A_t = sum over l of (gamma lambda)^l delta_{t+l}, over response tokens."""
-    advantages = np.zeros(MASK.shape)
-    for b in range(len(MASK)):
-        response = [t for bb, t in WHERE if bb == b]
-        for t in response:
-            for s in response[response.index(t) :]:
-                after = VALUES[b, s + 1] if s + 1 in response else 0.0
-                delta = ADVANTAGE[b, s] + gamma * after - VALUES[b, s]
-                advantages[b, t] += (gamma * gae_lambda) ** (s - t) * delta
-    return advantages
-
-
-def gae_errors(module=step3_ppo):
-    """ADVANTAGE stands in for rewards: any numbers do, and 5 on what is not response."""
-    advantages, returns = module.gae(ADVANTAGE, VALUES, MASK, 0.9, 0.8)
-    wanted = naive_gae(0.9, 0.8)
-    wanted_returns = wanted + VALUES * MASK
-    return {
-        "advantages": relative_error(advantages, wanted),
-        "returns": relative_error(returns, wanted_returns),
-    }
-
-
-def rewards_errors(module=step3_ppo):
-    scores = np.array([0.7, -1.3])
-    rewards = module.kl_shaped_rewards(scores, LOGPROBS, OLD_LOGPROBS, MASK, 0.3)
-    wanted = np.zeros(MASK.shape)
-    for b, t in WHERE:
-        wanted[b, t] = -0.3 * (LOGPROBS[b, t] - OLD_LOGPROBS[b, t])
-    wanted[0, 4] += 0.7
-    wanted[1, 2] -= 1.3
-    return {"rewards": relative_error(rewards, wanted)}
-
-
-def whiten_errors(module=step3_ppo):
-    errors = {}
-    for size in (1, 1e-4):  # with the small numbers the 1e-8 is as large as their variance
-        x = [size * VALUES[b, t] for b, t in WHERE]
-        wanted = np.zeros(MASK.shape)
-        for b, t in WHERE:
-            wanted[b, t] = (size * VALUES[b, t] - np.mean(x)) / math.sqrt(np.var(x) + 1e-8)
-        errors[f"size {size}"] = relative_error(module.whiten(size * VALUES, MASK), wanted)
-    return errors
-
 
 @pytest.mark.parametrize(
-    "errors", [policy_loss_errors, value_loss_errors, gae_errors, rewards_errors, whiten_errors]
+    "errors", [
+        policy_loss_errors, clipped_loss_errors, value_loss_errors, gae_errors, rewards_errors,
+        whiten_errors,
+    ],
 )
 def test_agrees_with_its_naive_version(errors):
-    wrong = {name: error for name, error in errors().items() if not error < TOLERANCE}
-    assert not wrong
+    assert not wrong(errors())
 
 
 # ---- the clipped losses ---------------------------------------------------------------------
@@ -533,32 +471,6 @@ def test_explained_variance():
 
 # ---- a world that can be enumerated ---------------------------------------------------------
 
-# PAD, BOS, EOS and one letter; up to 3 tokens after <bos>: 40 possible responses
-SMALL = GPTConfig(vocab_size=4, block_size=4, n_layer=1, n_head=2, n_embd=4)
-
-
-def all_responses(vocab_size, limit):
-    """Every response there is: ends with EOS, or has `limit` tokens -> lists of ids."""
-    responses = []
-    for length in range(1, limit + 1):
-        for ids in itertools.product(range(vocab_size), repeat=length):
-            if EOS not in ids[:-1] and (ids[-1] == EOS or length == limit):
-                responses.append(list(ids))
-    return responses
-
-
-RESPONSES = all_responses(4, 3)
-WORLD = np.array([[BOS, *ids, *[PAD] * (3 - len(ids))] for ids in RESPONSES])  # (40, 4)
-WORLD_MASK = np.array([[1.0] * len(ids) + [0.0] * (3 - len(ids)) for ids in RESPONSES])
-
-
-def world_logprobs(params):
-    """-> (40, 3) log-probabilities of the tokens of every response, 0 on padding."""
-    return plain_logprobs(params, SMALL, WORLD[:, :-1], WORLD[:, 1:]) * WORLD_MASK
-
-
-POLICY, REFERENCE = random_params(SMALL, 0), random_params(SMALL, 1)
-
 
 def test_probabilities_of_all_responses_sum_to_1():
     assert len(RESPONSES) == 40
@@ -589,10 +501,11 @@ def test_the_policy_gradient_is_the_gradient_of_expected_score_minus_kl(with_val
         assert np.abs(values).min() > 1e-3
     advantages, _ = gae(rewards, values, WORLD_MASK, 1.0, 1.0)
     probabilities = np.exp(logprobs.sum(axis=1, keepdims=True))
-    _, grads, stats = policy_objective(
-        POLICY, SMALL, WORLD[:, :-1], WORLD[:, 1:], logprobs, advantages * probabilities,
-        WORLD_MASK, PPOSettings(),
+    batch = minibatch(
+        WORLD[:, :-1], WORLD[:, 1:], WORLD_MASK, old_logprobs=logprobs,
+        advantages=advantages * probabilities,
     )
+    _, grads, stats = policy_objective(POLICY, SMALL, batch, PPOSettings())
     assert stats.ratio_outside == 0
     ascent = -grads.flat * WORLD_MASK.sum()  # the loss is a mean over tokens, and negated
     assert relative_error(ascent, numerical_gradient(objective, POLICY.flat)) < TOLERANCE
@@ -661,32 +574,6 @@ def test_nothing_pulls_at_the_optimum_and_a_larger_kl_coef_keeps_it_closer(kl_co
 
 
 # ---- the rollout ----------------------------------------------------------------------------
-
-CONFIG = GPTConfig(vocab_size=7, block_size=9, n_layer=2, n_head=2, n_embd=4)
-PROMPTS = [[BOS, 3], [BOS, 4, 5, 6], [BOS, 6, 3]] * 6
-SETTINGS = PPOSettings(
-    rollout_size=18, max_new_tokens=5, minibatch_size=6, kl_coef=0.2, missing_eos_score=-7.0
-)
-
-
-def four_models(dtype=np.float64):
-    """Four different random models; values that have nothing to do with scores."""
-    policy, ref_policy = (random_params(CONFIG, seed, dtype=dtype) for seed in (0, 1))
-    reward_model, value_model = (
-        random_params(CONFIG, seed, scalar_head=True, dtype=dtype) for seed in (2, 3)
-    )
-    return PPOModels(policy, ref_policy, reward_model, value_model, CONFIG, CONFIG)
-
-
-@functools.cache
-def a_rollout():
-    return make_rollout(four_models(), PROMPTS, 0.2, SETTINGS, np.random.default_rng(8))
-
-
-def responses_of(rollout):
-    """-> list of B (row of ids up to the last response token, index of that token in targets)."""
-    ends = last_response_index(rollout.response_mask)
-    return [(list(map(int, row[: end + 2])), end) for row, end in zip(rollout.tokens, ends)]
 
 
 def test_the_rollout_has_answers_of_many_lengths_with_and_without_eos():
@@ -762,7 +649,7 @@ def test_returns_are_taken_before_the_advantages_are_whitened():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_rollout_keeps_the_dtype_of_the_models(dtype):
-    rollout = make_rollout(four_models(dtype), PROMPTS, 0.2, SETTINGS, np.random.default_rng(0))
+    rollout = rollout_of(four_models(dtype), PROMPTS, 0.2, SETTINGS, np.random.default_rng(0))
     floats = [a.dtype for a in rollout if np.issubdtype(a.dtype, np.floating)]
     assert len(floats) == 10 and set(floats) == {np.dtype(dtype)}
     assert rollout.tokens.dtype == np.int64 and rollout.finished.dtype == bool
@@ -775,10 +662,10 @@ def test_on_the_first_minibatch_ppo_is_the_plain_policy_gradient():
     """Nothing has moved: every ratio is 1 and the gradient is -mean of A * d log pi."""
     rollout, models = a_rollout(), four_models()
     inputs, targets, mask = rollout.tokens[:, :-1], rollout.tokens[:, 1:], rollout.response_mask
-    loss, grads, stats = policy_objective(
-        models.policy, CONFIG, inputs, targets, rollout.old_logprobs, rollout.advantages, mask,
-        SETTINGS,
+    batch = minibatch(
+        inputs, targets, mask, old_logprobs=rollout.old_logprobs, advantages=rollout.advantages
     )
+    loss, grads, stats = policy_objective(models.policy, CONFIG, batch, SETTINGS)
     assert stats.clip_fraction == stats.ratio_outside == 0 and abs(stats.approx_kl) < 1e-18
     assert loss == pytest.approx(0, abs=1e-9)  # whitened advantages have mean 0
 
@@ -814,9 +701,10 @@ def test_an_update_is_several_epochs_of_minibatches_and_the_ratio_leaves_1():
     models, rollout = four_models(), a_rollout()
     kept = [array.tobytes() for array in rollout]
     adams = two_adams(models)
-    settings = PPOSettings(ppo_epochs=3, minibatch_size=7, learning_rate=3e-2, rollout_size=18)
-    rng = np.random.default_rng(0)
-    rows = ppo_update(models, adams, rollout, settings, 3e-2, 1e-3, "here", rng)
+    settings = PPOSettings(
+        ppo_epochs=3, minibatch_size=7, learning_rate=3e-2, rollout_size=18, warmup=0
+    )
+    rows = update(models, adams, rollout, settings, np.random.default_rng(0))
     assert [row["epoch"] for row in rows] == [0] * 3 + [1] * 3 + [2] * 3  # 7 + 7 + 4 responses
     assert adams["policy"].step == adams["value_model"].step == 9
     assert rows[0]["approx_kl"] < 1e-18 and rows[0]["clip_fraction"] == 0
@@ -826,35 +714,31 @@ def test_an_update_is_several_epochs_of_minibatches_and_the_ratio_leaves_1():
     assert [array.tobytes() for array in rollout] == kept  # the old policy is a memory: frozen
 
 
-def two_adams(models):
-    return {"policy": init_adam(models.policy), "value_model": init_adam(models.value_model)}
-
-
 def test_an_update_is_what_its_parts_do_one_after_the_other():
     """The same epochs and minibatches, written plainly and without cutting any padding."""
-    settings = PPOSettings(ppo_epochs=2, minibatch_size=7, learning_rate=1e-2, max_grad_norm=0.5)
-    models, plain, rollout = four_models(), four_models(), a_rollout()
-    rows = ppo_update(
-        models, two_adams(models), rollout, settings, 5e-3, 4e-4, "", np.random.default_rng(4)
+    settings = PPOSettings(
+        ppo_epochs=2, minibatch_size=7, max_grad_norm=0.5, schedule="constant", warmup=0,
+        learning_rate=5e-3, value_learning_rate=4e-4,
     )
+    models, plain, rollout = four_models(), four_models(), a_rollout()
+    rows = update(models, two_adams(models), rollout, settings, np.random.default_rng(4))
 
     rng, adams, losses = np.random.default_rng(4), two_adams(plain), []
     for _ in range(2):
         order = rng.permutation(18)
         for picked_rows in (order[:7], order[7:14], order[14:]):
             r = type(rollout)(*(array[picked_rows] for array in rollout))
-            inputs, targets, mask = r.tokens[:, :-1], r.tokens[:, 1:], r.response_mask
-            policy_loss, policy_grads, _ = policy_objective(
-                plain.policy, CONFIG, inputs, targets, r.old_logprobs, r.advantages, mask, settings
+            batch = minibatch(
+                r.tokens[:, :-1], r.tokens[:, 1:], r.response_mask, old_logprobs=r.old_logprobs,
+                advantages=r.advantages, old_values=r.values, returns=r.returns,
             )
-            loss, value_grads, _ = value_objective(
-                plain.value_model, CONFIG, inputs, r.values, r.returns, mask, settings
-            )
+            policy_loss, policy_grads, _ = policy_objective(plain.policy, CONFIG, batch, settings)
+            loss, value_grads, _ = value_objective(plain.value_model, CONFIG, batch, settings)
             for name, grads, lr in (
                 ("policy", policy_grads, 5e-3),
                 ("value_model", value_grads, 4e-4),
             ):
-                clip_gradient(grads, 0.5, "")
+                clip_gradient(grads, 0.5)
                 adam_step(getattr(plain, name), grads, adams[name], lr)
             losses.append((policy_loss, loss))
     np.testing.assert_allclose(models.policy.flat, plain.policy.flat, atol=1e-10)
@@ -863,32 +747,43 @@ def test_an_update_is_what_its_parts_do_one_after_the_other():
 
 
 def test_an_iteration_is_a_rollout_and_its_update():
-    """Iteration 3 of 4: the value's rate is at 1/4, the policy's at 1/3 after a warm-up of 1."""
+    """Four iterations, written plainly.  In the last one the value's rate is at 1/4, the policy's,
+    after a warm-up of 1, at 1/3.
+    """
     settings = PPOSettings(
-        iterations=4, rollout_size=3, max_new_tokens=5, minibatch_size=2, warmup=1,
+        iterations=4, rollout_size=3, max_new_tokens=5, minibatch_size=2, warmup=1, kl_coef=0.2,
         learning_rate=3e-3, value_learning_rate=8e-3,
     )
-    models, plain = four_models(), four_models()
-    rollout, figures = ppo_iteration(
-        models, two_adams(models), PROMPTS[:3], 0.2, settings, 3, np.random.default_rng(4)
+    models, plain, watch = four_models(), four_models(), Watch()
+    history = train_ppo(
+        models, PROMPTS[:3], settings, np.random.default_rng(4), PPOHooks(watch=watch)
     )
-    rng = np.random.default_rng(4)
-    prompts = [PROMPTS[i] for i in rng.permutation(3)]
-    again = make_rollout(plain, prompts, 0.2, settings, rng)
-    rows = ppo_update(plain, two_adams(plain), again, settings, 3e-3 * (1 - 2 / 3), 2e-3, "", rng)
-    assert [a.tobytes() for a in rollout] == [a.tobytes() for a in again]
+    rng, adams = np.random.default_rng(4), two_adams(plain)
+    rates = [(3e-3, 8e-3), (3e-3, 6e-3), (3e-3 * (1 - 1 / 3), 4e-3), (3e-3 * (1 - 2 / 3), 2e-3)]
+    for rollout, figures, (rate, value_rate) in zip(watch.rollouts, history, rates, strict=True):
+        prompts = [PROMPTS[i] for i in rng.permutation(3)]
+        again = rollout_of(plain, prompts, 0.2, settings, rng)
+        constant = replace(
+            settings, schedule="constant", warmup=0, learning_rate=rate,
+            value_learning_rate=value_rate,
+        )
+        rows = update(plain, adams, again, constant, rng)
+        assert [a.tobytes() for a in rollout] == [a.tobytes() for a in again]
+        for name in set(rows[0]) - {"epoch"}:  # means over the minibatches
+            assert figures[name] == pytest.approx(np.mean([row[name] for row in rows])), name
     assert params_bytes(*models[:4]) == params_bytes(*plain[:4])
-    for name in set(rows[0]) - {"epoch"}:  # means over the minibatches
-        assert figures[name] == pytest.approx(np.mean([row[name] for row in rows])), name
 
 
 def test_two_threads_give_the_same_bytes():
     results = []
     for threads in (1, 2):
-        settings = PPOSettings(ppo_epochs=2, minibatch_size=7, threads=threads)
-        models, rng = four_models(), np.random.default_rng(4)
-        rows = ppo_update(models, two_adams(models), a_rollout(), settings, 1e-3, 1e-3, "", rng)
-        results.append((params_bytes(*models[:4]), rows))
+        settings = PPOSettings(
+            iterations=2, rollout_size=18, max_new_tokens=5, ppo_epochs=2, minibatch_size=7,
+            threads=threads,
+        )
+        models = four_models()
+        history = train_ppo(models, PROMPTS, settings, np.random.default_rng(4))
+        results.append((params_bytes(*models[:4]), [row | {"seconds": 0} for row in history]))
     assert results[0] == results[1]
 
 
@@ -900,21 +795,23 @@ def test_padding_of_a_rollout_does_not_reach_the_update():
         response_mask=widen(rollout.response_mask, 3, 0),
         **{
             name: widen(getattr(rollout, name), 3, 99)
-            for name in ("old_logprobs", "advantages", "values", "returns")
+            for name in ("old_logprobs", "ref_logprobs", "advantages", "values", "returns")
         },
     )
     for each in (rollout, wide):
         models = four_models()
-        rng = np.random.default_rng(0)
-        ppo_update(models, two_adams(models), each, SETTINGS, 3e-4, 1e-3, "here", rng)
+        update(models, two_adams(models), each, SETTINGS, np.random.default_rng(0), 5)
         flats.append([models.policy.flat, models.value_model.flat])
     np.testing.assert_allclose(flats[0][0], flats[1][0], atol=1e-12)
     np.testing.assert_allclose(flats[0][1], flats[1][1], atol=1e-12)
 
 
 def test_figures_of_an_iteration():
-    models, rng = four_models(), np.random.default_rng(0)
-    rollout, figures = ppo_iteration(models, two_adams(models), PROMPTS[:3], 0.2, SETTINGS, 0, rng)
+    settings, watch = replace(SETTINGS, iterations=1), Watch()
+    (figures,) = train_ppo(
+        four_models(), PROMPTS[:3], settings, np.random.default_rng(0), PPOHooks(watch=watch)
+    )
+    (rollout,) = watch.rollouts
     mask = rollout.response_mask
     for prompt in PROMPTS[:3]:  # 18 answers to 3 prompts: each is asked six times
         n = len(prompt)
@@ -950,7 +847,10 @@ def small_run(target_kl=None):
     rows = [row for row, _ in responses_of(samples)]
     normalise_scores(reward_model, score_rows(reward_model, config, rows))
     value_model = with_scalar_head(reward_model, config)
-    models = PPOModels(policy, policy.copy(), reward_model, value_model, config, config)
+    models = PPOModels(
+        policy=policy, ref_policy=policy.copy(), reward_model=reward_model,
+        value_model=value_model, config=config, reward_config=config,
+    )
     before = params_bytes(models.ref_policy, models.reward_model)
     settings = PPOSettings(
         iterations=25, rollout_size=64, max_new_tokens=6, ppo_epochs=3, minibatch_size=32,
@@ -1020,10 +920,153 @@ def test_what_watch_returns_goes_into_the_history_and_nowhere_else():
     models, watched = four_models(), four_models()
     train_ppo(models, PROMPTS, settings, np.random.default_rng(3))
     history = train_ppo(
-        watched, PROMPTS, settings, np.random.default_rng(3), watch=lambda rollout: {"seen": 1}
+        watched, PROMPTS, settings, np.random.default_rng(3), PPOHooks(watch=Watch())
     )
-    assert [row["seen"] for row in history] == [1, 1]
+    assert [row["seen"] for row in history] == [1, 2]
     assert params_bytes(models.policy) == params_bytes(watched.policy)
+
+
+# ---- hooks ----------------------------------------------------------------------------------
+
+BRIEF = PPOSettings(iterations=2, rollout_size=6, minibatch_size=4, max_new_tokens=5)
+
+
+def run_with(settings=BRIEF, **hooks):
+    """A short run with these hooks and a Watch -> models, history, the rollouts that it saw."""
+    models, watch = four_models(), Watch()
+    history = train_ppo(
+        models, PROMPTS, settings, np.random.default_rng(3), PPOHooks(watch=watch, **hooks)
+    )
+    return models, history, watch.rollouts
+
+
+def twelve_apart(models, samples, settings):
+    """A judge that likes every second answer."""
+    return np.where(np.arange(len(samples.tokens)) % 2, 6.0, -6.0)
+
+
+def no_advantages(rollout, settings):
+    """Nothing is better than anything; values and returns stay."""
+    return rollout._replace(advantages=np.zeros_like(rollout.advantages))
+
+
+def returns_that_are_known(rollout, settings):
+    """What the values said, exactly."""
+    return rollout._replace(returns=rollout.values)
+
+
+class Loss:
+    """clipped_loss times a factor; it keeps the minibatches that it is given."""
+
+    def __init__(self, factor, settings):
+        self.factor, self.settings, self.batches = factor, settings, []
+
+    def __call__(self, logprobs, batch, settings):
+        assert logprobs.shape == batch.mask.shape and settings == self.settings
+        self.batches.append(batch)
+        loss, dlogprobs, stats = clipped_loss(logprobs, batch, settings)
+        return self.factor * loss, self.factor * dlogprobs, stats
+
+
+def test_hooks_as_they_stand_are_ppo():
+    assert PPOHooks()._asdict() == {
+        "watch": None, "score": score_samples, "change": None, "policy_loss": clipped_loss,
+    }
+    models, watched = four_models(), run_with()[0]
+    history = train_ppo(models, PROMPTS, BRIEF, np.random.default_rng(3))
+    assert params_bytes(*models[:4]) == params_bytes(*watched[:4]) and "seen" not in history[0]
+    batch = cut_minibatch(a_rollout(), np.arange(18))
+    logprobs = batch.old_logprobs + 0.1 * batch.ref_logprobs
+    got = clipped_loss(logprobs, batch, replace(SETTINGS, clip_range=0.1))
+    wanted = ppo_policy_loss(logprobs, batch.old_logprobs, batch.advantages, batch.mask, 0.1)
+    assert got[0] == wanted[0] and got[2] == wanted[2] and got[1].tobytes() == wanted[1].tobytes()
+    assert wanted[2].clip_fraction > 0
+
+
+def test_another_score_reaches_rewards_and_update():
+    plain, _, _ = run_with()
+    models, history, rollouts = run_with(score=twelve_apart)
+    for row, rollout in zip(history, rollouts, strict=True):
+        assert row["score"] == 0 and set(rollout.scores) == {6, -6}
+        log_ratio = (rollout.old_logprobs - rollout.ref_logprobs).sum(axis=1)
+        wanted = rollout.scores - row["kl_coef"] * log_ratio
+        np.testing.assert_allclose(rollout.rewards.sum(axis=1), wanted, atol=1e-12)
+    assert params_bytes(models.policy) != params_bytes(plain.policy)
+    assert params_bytes(models.value_model) != params_bytes(plain.value_model)
+
+
+def test_a_changed_rollout_reaches_the_update_and_watch_sees_what_was_said():
+    plain, plain_history, _ = run_with()
+    models, history, rollouts = run_with(change=no_advantages)
+    assert all(np.abs(rollout.advantages).max() > 0.1 for rollout in rollouts)
+    untouched = four_models()
+    assert params_bytes(models.policy) == params_bytes(untouched.policy)  # no gradient, no step
+    assert params_bytes(models.value_model) != params_bytes(untouched.value_model)
+    assert history[0]["policy_grad_norm"] == 0 < history[0]["value_grad_norm"]
+    assert history[0]["score"] == plain_history[0]["score"]
+
+    _, history, rollouts = run_with(change=returns_that_are_known)
+    assert history[0]["explained_variance"] == 1  # of what is learned from
+    assert history[0]["value_loss"] < plain_history[0]["value_loss"]
+    assert np.abs(rollouts[0].returns - rollouts[0].values).max() > 0.1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_another_policy_loss_reaches_the_update_and_the_policy_only(threads):
+    settings = replace(BRIEF, threads=threads)
+    plain, plain_history, _ = run_with(settings)
+    loss = Loss(0.0, settings)
+    models, history, _ = run_with(settings, policy_loss=loss)
+    assert len(loss.batches) == 2 * 2 * 2  # iterations, epochs, minibatches of 4 and of 2
+    assert [len(batch.inputs) for batch in loss.batches] == [4, 2] * 4
+    assert params_bytes(models.policy) == params_bytes(four_models().policy)
+    assert history[0]["policy_loss"] == history[0]["policy_grad_norm"] == 0
+    assert history[0]["value_loss"] == plain_history[0]["value_loss"]
+    assert params_bytes(models.policy) != params_bytes(plain.policy)
+    _, history, _ = run_with(settings, policy_loss=Loss(2.0, settings))
+    wanted = 2 * plain_history[0]["policy_grad_norm"]  # in minibatch 1; later the weights differ
+    assert history[0]["policy_grad_norm"] == pytest.approx(wanted, rel=0.2)
+
+
+def test_minibatches_go_through_all_rows_in_every_epoch_in_a_new_order():
+    settings = PPOSettings(ppo_epochs=3, minibatch_size=4)
+    minibatches = draw_minibatches(10, settings, np.random.default_rng(0))
+    assert [epoch for epoch, _ in minibatches] == [0] * 3 + [1] * 3 + [2] * 3
+    assert [len(rows) for _, rows in minibatches] == [4, 4, 2] * 3
+    orders = [np.concatenate([rows for e, rows in minibatches if e == epoch]) for epoch in range(3)]
+    assert all(sorted(order) == list(range(10)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+
+
+def test_a_minibatch_is_its_rows_without_the_columns_that_are_padding_only():
+    rollout, rows = a_rollout(), np.array([5, 2, 11])
+    ends = last_response_index(rollout.response_mask[rows])
+    batch = cut_minibatch(rollout, rows)
+    T = ends.max() + 1
+    assert {array.shape for array in batch} == {(3, T)}
+    given = {"inputs": rollout.tokens[:, :-1], "targets": rollout.tokens[:, 1:],
+             "mask": rollout.response_mask, "old_values": rollout.values}
+    for name, array in batch._asdict().items():
+        whole = given[name] if name in given else getattr(rollout, name)
+        np.testing.assert_array_equal(array, whole[rows, :T], err_msg=name)
+    shortest = last_response_index(rollout.response_mask).argmin()
+    assert cut_minibatch(rollout, np.array([shortest])).inputs.shape[1] < T
+
+
+def test_prompts_are_drawn_about_equally_often_and_in_random_order():
+    prompts = [[BOS, i] for i in range(5)]
+    drawn = draw_prompts(prompts, 13, np.random.default_rng(0))
+    counts = [drawn.count(prompt) for prompt in prompts]
+    assert len(drawn) == 13 and min(counts) == 2 and max(counts) == 3
+    assert drawn[:5] != prompts and sorted(drawn[:5]) == prompts  # pass after pass
+    assert drawn[:5] != drawn[5:10]
+    assert draw_prompts(prompts, 13, np.random.default_rng(0)) == drawn
+    assert draw_prompts(prompts, 13, np.random.default_rng(1)) != drawn
+
+
+def test_a_typo_in_the_hooks_is_an_error():
+    with pytest.raises(TypeError, match="loss"):
+        PPOHooks(loss=clipped_loss)
 
 
 def test_a_typo_in_the_settings_is_an_error():

@@ -18,11 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minirlhf.data import Example
+from minirlhf.data import Example, Texts, draw_prompts, last_response_index
 from minirlhf.sample import sample
 from minirlhf.step1_language_model import LanguageModelSettings, train_language_model
-from minirlhf.step2_reward_model import reward_model_forward
-from minirlhf.step3_ppo import last_response_index
+from minirlhf.step3_ppo import PPOSettings, score_samples
 
 IMITATION = LanguageModelSettings(
     response_only=True, steps=100, batch_size=32, learning_rate=1e-3, warmup=10, schedule="linear"
@@ -85,26 +84,10 @@ def best_of_n_value(scores, n):
 # ---- sampling -------------------------------------------------------------------------------
 
 
-def score_samples(models, samples, missing_eos_score):
-    """Samples of B prompts -> scores (B,): the reward model, or missing_eos_score without EOS."""
-    last = last_response_index(samples.response_mask) + 1  # (B,) an index into tokens
-    scores, _ = reward_model_forward(
-        models.reward_model, models.reward_config, samples.tokens, last
-    )
-    return np.where(samples.finished, scores, scores.dtype.type(missing_eos_score))
-
-
 def response_rows(samples):
     """Samples of B prompts -> list of B lists of ids, prompt included, without padding."""
     last = last_response_index(samples.response_mask) + 1  # (B,)
     return [samples.tokens[row, : end + 1].tolist() for row, end in enumerate(last)]
-
-
-def repeat_prompts(prompts, count, rng):
-    """list of prompts -> list of `count` of them, each about equally often, shuffled."""
-    passes = -(-count // len(prompts))
-    drawn = np.concatenate([rng.permutation(len(prompts)) for _ in range(passes)])  # (count + ..,)
-    return [prompts[i] for i in drawn[:count]]
 
 
 def best_of_n(models, prompts, n, max_new_tokens, missing_eos_score, rng):
@@ -114,12 +97,13 @@ def best_of_n(models, prompts, n, max_new_tokens, missing_eos_score, rng):
     """
     asked = [ids for ids in prompts for _ in range(n)]
     samples = sample(models.policy, models.config, asked, max_new_tokens, rng)
-    scores = score_samples(models, samples, missing_eos_score).reshape(len(prompts), n)  # (B, n)
+    settings = PPOSettings(missing_eos_score=missing_eos_score)
+    scores = score_samples(models, samples, settings).reshape(len(prompts), n)  # (B, n)
     rows = response_rows(samples)
     best = scores.argmax(axis=1)  # (B,)
     examples = []
     for i, ids in enumerate(prompts):
-        examples.append(Example(rows[i * n + int(best[i])], len(ids)))
+        examples.append(Example(ids=rows[i * n + int(best[i])], prompt_length=len(ids)))
     return examples, scores
 
 
@@ -131,10 +115,11 @@ def train_rejection_sampling(models, prompts, settings, rng, progress=iter):
 
     prompts: list of ids -> history of train_language_model.
     """
-    asked = repeat_prompts(prompts, settings.questions, rng)
+    asked = draw_prompts(prompts, settings.questions, rng)
     examples, _ = best_of_n(
         models, asked, settings.n, settings.max_new_tokens, settings.missing_eos_score, rng
     )
     return train_language_model(
-        models.policy, models.config, examples, settings.training, rng, progress=progress
+        models.policy, models.config, Texts(training=examples), settings.training, rng,
+        progress=progress,
     )

@@ -24,11 +24,14 @@ from typing import NamedTuple
 import numpy as np
 
 from minirlhf.adam import adam_step, clip_gradient, init_adam, learning_rate
-from minirlhf.beyond.best_of_n import repeat_prompts, response_rows, score_samples
+from minirlhf.beyond.best_of_n import response_rows
 from minirlhf.beyond.policy_gradient import policy_backward, policy_forward
-from minirlhf.data import Example, encode_example, make_batch, shuffled_order
+from minirlhf.data import Example, draw_prompts, encode_example, make_batch, shuffled_order
+from minirlhf.errors import at
+from minirlhf.one_line import one_line
 from minirlhf.sample import sample
 from minirlhf.step2_reward_model import sigmoid_of_minus
+from minirlhf.step3_ppo import score_samples
 
 LOSSES = ("dpo", "ipo")
 
@@ -61,6 +64,16 @@ class Pair(NamedTuple):
     rejected: Example
 
 
+class PairBatch(NamedTuple):
+    """N chosen answers and, below them, their N rejected ones."""
+
+    inputs: np.ndarray  # (2N, T)
+    targets: np.ndarray  # (2N, T)
+    mask: np.ndarray  # (2N, T)  1 on targets of the response, EOS included
+    ref_logprobs: np.ndarray  # (2N,)  sums over the response, nats
+    __repr__ = one_line
+
+
 # ---- losses ---------------------------------------------------------------------------------
 
 
@@ -78,10 +91,10 @@ def log_ratio_margin(chosen_logprobs, rejected_logprobs, ref_chosen_logprobs,
     rejected_moved = rejected_logprobs - ref_rejected_logprobs  # (N,)
     margin = chosen_moved - rejected_moved  # (N,)
     stats = PairStats(
-        float((margin > 0).mean() + 0.5 * (margin == 0).mean()),
-        float(margin.mean()),
-        float(chosen_moved.mean()),
-        float(rejected_moved.mean()),
+        accuracy=float((margin > 0).mean() + 0.5 * (margin == 0).mean()),
+        margin=float(margin.mean()),
+        chosen_moved=float(chosen_moved.mean()),
+        rejected_moved=float(rejected_moved.mean()),
     )
     return margin, stats
 
@@ -114,20 +127,17 @@ def ipo_loss(chosen_logprobs, rejected_logprobs, ref_chosen_logprobs, ref_reject
     return loss, dmargin, -dmargin, stats
 
 
-def dpo_objective(params, config, inputs, targets, mask, ref_logprobs, loss_name, beta):
-    """N chosen rows and, below them, their N rejected rows: inputs, targets, mask (2N, T).
-
-    ref_logprobs (2N,) sums over the response -> loss, grads (Params), PairStats.
-    """
-    N = len(inputs) // 2
-    logprobs, cache = policy_forward(params, config, inputs, targets)  # (2N, T)
-    sums = (logprobs * mask).sum(axis=1)  # (2N,)
+def dpo_objective(params, config, batch, loss_name, beta):
+    """A PairBatch of N pairs -> loss, grads (Params), PairStats.  loss_name: one of LOSSES."""
+    N = len(batch.inputs) // 2
+    logprobs, cache = policy_forward(params, config, batch.inputs, batch.targets)  # (2N, T)
+    sums = (logprobs * batch.mask).sum(axis=1)  # (2N,)
     loss_function = dpo_loss if loss_name == "dpo" else ipo_loss
     loss, dchosen, drejected, stats = loss_function(
-        sums[:N], sums[N:], ref_logprobs[:N], ref_logprobs[N:], beta
+        sums[:N], sums[N:], batch.ref_logprobs[:N], batch.ref_logprobs[N:], beta
     )
     dsums = np.concatenate([dchosen, drejected])  # (2N,)
-    return loss, policy_backward(params, config, dsums[:, None] * mask, cache), stats
+    return loss, policy_backward(params, config, dsums[:, None] * batch.mask, cache), stats
 
 
 # ---- pairs ----------------------------------------------------------------------------------
@@ -144,7 +154,7 @@ def pairs_from_rankings(tokenizer, rankings, block_size):
         for better, better_rank in zip(examples, ranking.ranks):
             for worse, worse_rank in zip(examples, ranking.ranks):
                 if better_rank < worse_rank:
-                    pairs.append(Pair(better, worse))
+                    pairs.append(Pair(chosen=better, rejected=worse))
     return pairs
 
 
@@ -153,18 +163,19 @@ def make_pairs(models, prompts, settings, rng):
 
     prompts: list of ids -> list of at most settings.pairs Pairs; two equal answers are no pair.
     """
-    asked = repeat_prompts(prompts, settings.pairs, rng)
+    asked = draw_prompts(prompts, settings.pairs, rng)
     asked = [ids for ids in asked for _ in range(2)]
     samples = sample(models.ref_policy, models.config, asked, settings.max_new_tokens, rng)
-    scores = score_samples(models, samples, settings.missing_eos_score)  # (2 * pairs,)
+    scores = score_samples(models, samples, settings)  # (2 * pairs,)
     rows = response_rows(samples)
     first_wins = rng.random(settings.pairs) < sigmoid_of_minus(scores[1::2] - scores[::2])
     pairs = []
     for i in range(settings.pairs):
-        first = Example(rows[2 * i], len(asked[2 * i]))
-        second = Example(rows[2 * i + 1], len(asked[2 * i]))
+        first = Example(ids=rows[2 * i], prompt_length=len(asked[2 * i]))
+        second = Example(ids=rows[2 * i + 1], prompt_length=len(asked[2 * i]))
         if first != second:
-            pairs.append(Pair(first, second) if first_wins[i] else Pair(second, first))
+            better, worse = (first, second) if first_wins[i] else (second, first)
+            pairs.append(Pair(chosen=better, rejected=worse))
     return pairs
 
 
@@ -194,16 +205,18 @@ def train_dpo(models, pairs, settings, rng, progress=iter):
     adam, history = init_adam(models.policy), []
     for step in progress(range(settings.steps)):
         started = time.perf_counter()
-        batch = [pairs[i] for i in order[step]]
-        examples = [pair.chosen for pair in batch] + [pair.rejected for pair in batch]
+        chosen = [pairs[i] for i in order[step]]
+        examples = [pair.chosen for pair in chosen] + [pair.rejected for pair in chosen]
         inputs, targets, mask = make_batch(examples, True)  # each (2N, T)
-        mask = mask.astype(models.policy.flat.dtype)
-        ref_logprobs = np.concatenate([ref_chosen[order[step]], ref_rejected[order[step]]])
-        loss, grads, stats = dpo_objective(
-            models.policy, models.config, inputs, targets, mask, ref_logprobs,
-            settings.loss, settings.beta,
+        batch = PairBatch(
+            inputs=inputs, targets=targets, mask=mask.astype(models.policy.flat.dtype),
+            ref_logprobs=np.concatenate([ref_chosen[order[step]], ref_rejected[order[step]]]),
         )
-        norm = clip_gradient(grads, settings.max_grad_norm, f"{settings.loss}, step {step}")
+        loss, grads, stats = dpo_objective(
+            models.policy, models.config, batch, settings.loss, settings.beta
+        )
+        with at(f"{settings.loss}, step {step}"):
+            norm = clip_gradient(grads, settings.max_grad_norm)
         lr = learning_rate(
             step, settings.steps, settings.learning_rate, settings.warmup, settings.schedule
         )

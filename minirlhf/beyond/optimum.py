@@ -31,13 +31,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minirlhf.beyond.best_of_n import response_rows, score_samples
+from minirlhf.beyond.best_of_n import response_rows
 from minirlhf.beyond.dpo import response_logprobs
 from minirlhf.data import Example
 from minirlhf.gpt import lm_head_forward
-from minirlhf.layers import log_softmax, one_line
+from minirlhf.layers import log_softmax
+from minirlhf.one_line import one_line
 from minirlhf.sample import decode_step, read_prompts, sample
 from minirlhf.step2_reward_model import score_rows
+from minirlhf.step3_ppo import PPOSettings, score_samples
 from minirlhf.tokenizer import EOS
 
 CHUNK = 512  # prefixes that are continued at once; bounds the memory of the search
@@ -100,9 +102,10 @@ def enumerate_texts(params, config, prompt, max_new_tokens, smallest):
             part = go_on[start : start + CHUNK]
             waiting.append(continued(params, config, prefixes, ids[part], total[part], row[part]))
     order = np.argsort(logprobs, kind="stable")[::-1]  # (M,) the most likely first
-    examples = [Example(rows[i], len(prompt)) for i in order]
+    examples = [Example(ids=rows[i], prompt_length=len(prompt)) for i in order]
     return Texts(
-        examples, np.array(logprobs)[order], np.array(finished, bool)[order], uncovered, smallest
+        examples=examples, logprobs=np.array(logprobs)[order],
+        finished=np.array(finished, bool)[order], uncovered=uncovered, smallest=smallest,
     )
 
 
@@ -112,7 +115,7 @@ def first_prefix(params, config, prompt, end):
     keys_values = np.zeros(shape, params.flat.dtype)  # (L, 2, 1, H, T, D)
     ids = np.array([prompt])  # (1, t)
     hidden = read_prompts(params, config, ids, np.array([len(prompt)]), keys_values)  # (1, C)
-    return Prefixes(ids, np.zeros(1), hidden, keys_values)
+    return Prefixes(ids=ids, logprobs=np.zeros(1), hidden=hidden, keys_values=keys_values)
 
 
 def continued(params, config, prefixes, ids, logprobs, row):
@@ -120,7 +123,7 @@ def continued(params, config, prefixes, ids, logprobs, row):
     keys_values = prefixes.keys_values[:, :, row]  # (L, 2, S, H, T, D)
     positions = np.full(len(ids), ids.shape[1] - 1)  # (S,)
     hidden = decode_step(params, config, ids[:, -1], positions, keys_values)  # (S, C)
-    return Prefixes(ids, logprobs, hidden, keys_values)
+    return Prefixes(ids=ids, logprobs=logprobs, hidden=hidden, keys_values=keys_values)
 
 
 def cover(params, config, prompt, max_new_tokens, uncovered, smallest=1e-9):
@@ -202,7 +205,8 @@ def with_sampled_rest(models, world, max_new_tokens, missing_eos_score, n_sample
     )
     logprobs = samples.logprobs.sum(axis=1, dtype=np.float64)  # (n_samples,)
     rest = np.flatnonzero(logprobs < math.log(texts.smallest))  # (S,)
-    scores = score_samples(models, samples, missing_eos_score)[rest]  # (S,)
+    judged = PPOSettings(missing_eos_score=missing_eos_score)
+    scores = score_samples(models, samples, judged)[rest]  # (S,)
     shares = np.full(len(rest), texts.uncovered / max(len(rest), 1))  # (S,)
     probs = np.concatenate([np.exp(texts.logprobs), shares])  # (M + S,)
     return probs / probs.sum(), np.concatenate([world.scores, scores])
@@ -226,7 +230,11 @@ def explore(models, prompts, max_new_tokens, missing_eos_score, uncovered, small
     for prompt in prompts:
         texts = cover(models.ref_policy, models.config, prompt, max_new_tokens, uncovered, smallest)
         scores = score_examples(models, texts.examples, texts.finished, missing_eos_score)
-        worlds.append(PromptWorld(prompt, texts, scores, max(highest, missing_eos_score)))
+        worlds.append(
+            PromptWorld(
+                prompt=prompt, texts=texts, scores=scores, highest=max(highest, missing_eos_score)
+            )
+        )
     return worlds
 
 
@@ -241,8 +249,10 @@ def optimum(worlds, beta):
         high = log_z_bound(log_z, texts.uncovered, world.highest, beta)
         seen = log_z_bound(log_z, texts.uncovered, float(world.scores.max()), beta)
         rows.append((reward, kl, log_z, high, seen))
-    means = np.mean(rows, axis=0)  # (5,)
-    return Optimum(beta, *means.tolist())
+    reward, kl, log_z, high, seen = np.mean(rows, axis=0).tolist()
+    return Optimum(
+        beta=beta, reward=reward, kl=kl, log_z=log_z, log_z_high=high, log_z_seen=seen
+    )
 
 
 def best_reward_at(worlds, kl, low=1e-3, high=1e3):
@@ -291,24 +301,27 @@ def measure_policy(models, prompt, max_new_tokens, missing_eos_score, smallest, 
     log_ratio = texts.logprobs - reference_of(models, texts.examples)  # (M,)
     reward, kl = float(probs @ scores), float(probs @ log_ratio)
     if n_samples == 0 or texts.uncovered == 0:
-        return Outcome(reward, kl, 0.0, 0.0, texts.uncovered)
+        return Outcome(
+            reward=reward, kl=kl, reward_error=0.0, kl_error=0.0, uncovered=texts.uncovered
+        )
 
     samples = sample(models.policy, models.config, [prompt] * n_samples, max_new_tokens, rng)
     logprobs = samples.logprobs.sum(axis=1, dtype=np.float64)  # (N,)
     rest = np.flatnonzero(logprobs < math.log(smallest))
     rows = response_rows(samples)
-    examples = [Example(rows[i], len(prompt)) for i in rest]
+    examples = [Example(ids=rows[i], prompt_length=len(prompt)) for i in rest]
     rest_rewards, rest_kl = np.zeros(n_samples), np.zeros(n_samples)  # (N,) 0 for those summed
     if examples:
-        rest_rewards[rest] = score_samples(models, samples, missing_eos_score)[rest]
+        judged = PPOSettings(missing_eos_score=missing_eos_score)
+        rest_rewards[rest] = score_samples(models, samples, judged)[rest]
         rest_kl[rest] = logprobs[rest] - reference_of(models, examples)
     root = math.sqrt(n_samples)
     return Outcome(
-        reward + float(rest_rewards.mean()),
-        kl + float(rest_kl.mean()),
-        float(rest_rewards.std()) / root,
-        float(rest_kl.std()) / root,
-        texts.uncovered,
+        reward=reward + float(rest_rewards.mean()),
+        kl=kl + float(rest_kl.mean()),
+        reward_error=float(rest_rewards.std()) / root,
+        kl_error=float(rest_kl.std()) / root,
+        uncovered=texts.uncovered,
     )
 
 
@@ -324,7 +337,10 @@ def mean_outcome(outcomes):
     table = np.array(outcomes)  # (Q, 5)
     means = table.mean(axis=0)  # (5,)
     errors = np.sqrt((table[:, 2:4] ** 2).sum(axis=0)) / len(table)  # (2,)
-    return Outcome(*means[:2].tolist(), *errors.tolist(), float(means[4]))
+    return Outcome(
+        reward=float(means[0]), kl=float(means[1]), reward_error=float(errors[0]),
+        kl_error=float(errors[1]), uncovered=float(means[4]),
+    )
 
 
 def regret(outcome, best):

@@ -31,7 +31,8 @@ from typing import NamedTuple
 import numpy as np
 
 from minirlhf.adam import adam_step, clip_gradient, init_adam, learning_rate
-from minirlhf.beyond.best_of_n import repeat_prompts
+from minirlhf.data import draw_prompts
+from minirlhf.errors import at
 from minirlhf.gpt import (
     gpt_backward,
     gpt_forward,
@@ -39,12 +40,15 @@ from minirlhf.gpt import (
     lm_head_forward,
     lm_head_weight,
 )
-from minirlhf.layers import one_line, token_logprobs_backward, token_logprobs_forward
+from minirlhf.layers import token_logprobs_backward, token_logprobs_forward
+from minirlhf.one_line import one_line
+from minirlhf.sample import sample
 from minirlhf.step3_ppo import (
     PPOSettings,
     cut_minibatch,
     make_rollout,
     ppo_policy_loss,
+    score_samples,
     token_count,
 )
 
@@ -155,22 +159,22 @@ class GRPOStats(NamedTuple):
     k3: float  # weighted sum of k3: the KL penalty before its coefficient
 
 
-def grpo_loss(logprobs, old_logprobs, ref_logprobs, advantages, response_mask, weights,
-              clip_range, kl_coef):
+def grpo_loss(logprobs, batch, weights, clip_range, kl_coef):
     """PPO's clipped loss with weighted tokens, plus kl_coef * k3.  Shao et al. 2024, eq. 3.
 
-    advantages (B,), the others (B, T) -> loss, dlogprobs (B, T), GRPOStats.  ppo_policy_loss takes
-    the mean over tokens; min() lets a positive factor through, so weights can ride on advantages.
+    logprobs, weights (B, T); batch: a Minibatch of B responses, whose tokens all have the
+    advantage of their response -> loss, dlogprobs (B, T), GRPOStats.  ppo_policy_loss takes the
+    mean over tokens; min() lets a positive factor through, so weights can ride on advantages.
     """
-    n_tokens = token_count(response_mask)
-    weighted = advantages[:, None] * weights * n_tokens  # (B, T)
+    weighted = batch.advantages * weights * token_count(batch.mask)  # (B, T)
     loss, dlogprobs, stats = ppo_policy_loss(
-        logprobs, old_logprobs, weighted, response_mask, clip_range
+        logprobs, batch.old_logprobs, weighted, batch.mask, clip_range
     )
-    k3, dk3 = k3_loss(logprobs, ref_logprobs, weights)
+    k3, dk3 = k3_loss(logprobs, batch.ref_logprobs, weights)
     loss += kl_coef * k3
     dlogprobs += kl_coef * dk3
-    return loss, dlogprobs, GRPOStats(stats.clip_fraction, stats.approx_kl, k3)
+    stats = GRPOStats(clip_fraction=stats.clip_fraction, approx_kl=stats.approx_kl, k3=k3)
+    return loss, dlogprobs, stats
 
 
 # ---- from the log-probabilities to the weights ----------------------------------------------
@@ -188,7 +192,7 @@ def policy_forward(params, config, inputs, targets):
     hidden, trunk = gpt_forward(params, config, inputs)  # (B, T, C)
     logits, head = lm_head_forward(params, hidden)  # (B, T, V)
     logprobs, cache = token_logprobs_forward(logits, targets)  # (B, T)
-    return logprobs, PolicyCache(trunk, head, cache)
+    return logprobs, PolicyCache(trunk=trunk, head=head, logprobs=cache)
 
 
 def policy_backward(params, config, dlogprobs, cache):
@@ -207,14 +211,12 @@ def reinforce_objective(params, config, inputs, targets, advantages, mask):
     return loss, policy_backward(params, config, dlogprobs, cache)
 
 
-def grpo_objective(params, config, inputs, targets, old_logprobs, ref_logprobs, advantages, mask,
-                   settings):
-    """advantages (B,), the other arrays (B, T) -> loss, grads (Params), GRPOStats."""
-    logprobs, cache = policy_forward(params, config, inputs, targets)  # (B, T)
-    weights = token_weights(mask, settings.per_response, settings.max_new_tokens)  # (B, T)
+def grpo_objective(params, config, batch, settings):
+    """A Minibatch -> loss, grads (Params), GRPOStats."""
+    logprobs, cache = policy_forward(params, config, batch.inputs, batch.targets)  # (B, T)
+    weights = token_weights(batch.mask, settings.per_response, settings.max_new_tokens)  # (B, T)
     loss, dlogprobs, stats = grpo_loss(
-        logprobs, old_logprobs, ref_logprobs, advantages, mask, weights,
-        settings.clip_range, settings.kl_coef,
+        logprobs, batch, weights, settings.clip_range, settings.kl_coef
     )
     return loss, policy_backward(params, config, dlogprobs, cache), stats
 
@@ -228,13 +230,12 @@ def rollout_of_groups(models, prompts, settings, rng):
     Its values and token advantages are computed from the reward model's trunk and then ignored:
     these methods have no value network.
     """
-    chosen = repeat_prompts(prompts, settings.rollout_size // settings.group_size, rng)
+    chosen = draw_prompts(prompts, settings.rollout_size // settings.group_size, rng)
     asked = [ids for ids in chosen for _ in range(settings.group_size)]
+    samples = sample(models.policy, models.config, asked, settings.max_new_tokens, rng)
+    scores = score_samples(models, samples, settings)  # (B,)
     without_values = models._replace(value_model=models.reward_model)
-    ppo = PPOSettings(
-        max_new_tokens=settings.max_new_tokens, missing_eos_score=settings.missing_eos_score
-    )
-    return make_rollout(without_values, asked, settings.kl_coef, ppo, rng)
+    return make_rollout(without_values, samples, scores, settings.kl_coef, PPOSettings())
 
 
 def response_advantages(rollout, baseline, settings):
@@ -249,34 +250,30 @@ def response_advantages(rollout, baseline, settings):
     return rewards - rewards.dtype.type(baseline)
 
 
-def update_policy_gradient(models, adam, rollout, advantages, settings, lr, where, rng):
+def update_policy_gradient(models, adam, rollout, advantages, settings, lr, rng):
     """The optimiser steps of one rollout, in place on models.policy -> list of dicts of figures.
 
     advantages (B,).  grpo: several epochs of minibatches; the others: one step, everything in it.
     """
     n = len(advantages)
-    size, epochs = (settings.minibatch_size, settings.epochs) if settings.method == "grpo" else (
-        n, 1)
+    grpo = settings.method == "grpo"
+    size, epochs = (settings.minibatch_size, settings.epochs) if grpo else (n, 1)
+    rollout = rollout._replace(advantages=advantages[:, None] * rollout.response_mask)  # (B, T)
     figures = []
     for _ in range(epochs):
         order = rng.permutation(n)  # (B,)
         for start in range(0, n, size):
             rows = order[start : start + size]
-            inputs, targets, mask = cut_minibatch(rollout, rows)  # each (b, T)
-            old = rollout.old_logprobs[rows, : mask.shape[1]]  # (b, T)
-            ref = rollout.ref_logprobs[rows, : mask.shape[1]]  # (b, T)
-            row = {}
-            if settings.method == "grpo":
-                loss, grads, stats = grpo_objective(
-                    models.policy, models.config, inputs, targets, old, ref, advantages[rows],
-                    mask, settings,
-                )
+            batch, row = cut_minibatch(rollout, rows), {}
+            if grpo:
+                loss, grads, stats = grpo_objective(models.policy, models.config, batch, settings)
                 row = stats._asdict()
             else:
                 loss, grads = reinforce_objective(
-                    models.policy, models.config, inputs, targets, advantages[rows], mask
+                    models.policy, models.config, batch.inputs, batch.targets, advantages[rows],
+                    batch.mask,
                 )
-            norm = clip_gradient(grads, settings.max_grad_norm, where)
+            norm = clip_gradient(grads, settings.max_grad_norm)
             adam_step(models.policy, grads, adam, lr)
             figures.append({"policy_loss": loss, "policy_grad_norm": norm} | row)
     return figures
@@ -301,8 +298,8 @@ def train_policy_gradient(models, prompts, settings, rng, watch=None, progress=i
             iteration, settings.iterations, settings.learning_rate, settings.warmup,
             settings.schedule,
         )
-        where = f"{settings.method}, iteration {iteration}"
-        steps = update_policy_gradient(models, adam, rollout, advantages, settings, lr, where, rng)
+        with at(f"{settings.method}, iteration {iteration}"):
+            steps = update_policy_gradient(models, adam, rollout, advantages, settings, lr, rng)
         figures = {
             "iteration": iteration,
             "score": float(rollout.scores.mean()),

@@ -1,9 +1,7 @@
 """The verbs `frontier`, `ablations`, `overoptimization`, `estimators` and `signals`: their
-arguments and their runs.  __main__.py registers them."""
+arguments and their runs.  Each runs one experiment, draws its picture and prints its tables."""
 
 from pathlib import Path
-
-import numpy as np
 
 from minirlhf.errors import InputError
 
@@ -52,107 +50,92 @@ def add_arguments(parser, out, seeds, trainings):
 
 def run_frontier_verb(args, progress):
     """The whole experiment, its figure and its table."""
-    from minirlhf.experiments.frontier.run import FrontierSettings, run_frontier, table
+    from minirlhf.experiments.frontier import figure, run, words
 
     prepare(args, FRONTIER_OUT)
-    settings = FrontierSettings(seeds=args.seeds)
-    results = run_frontier(args.lang, args.seed, args.out, settings, progress("frontier"))
-    wrote = draw("frontier", results, args)
-    print("\n".join(table(results)))
-    print(f"wrote {args.out}: {wrote}")
+    settings = run.FrontierSettings(seeds=args.seeds)
+    results = run.run_frontier(args.lang, args.seed, args.out, settings, progress("frontier"))
+    wrote = draw("frontier", figure.plot_frontier, results, args)
+    finish(words.table(results), wrote, args)
 
 
-def run_ablations_verb(args, progress, load_world):
-    """The whole experiment, its figure, its table and the sentences of the gallery.
-
-    load_world(lang) -> the world whose gold judge counts natural answers, for the figures only.
-    """
-    from minirlhf.experiments.ablations.run import run_ablations
-    from minirlhf.experiments.ablations.words import sentences, table
+def run_ablations_verb(args, progress):
+    """The whole experiment, its figure, its table, and what broke in sentences."""
+    from minirlhf.experiments.ablations import figure, run, words
     from minirlhf.rufus import pipeline
 
     prepare(args, ABLATIONS_OUT)
-    world, bar = load_world(args.lang), progress("ablations")
-    results = run_ablations(args.lang, args.seed, args.out, args.seeds, world, pipeline.PPO, bar)
-    wrote = draw("ablations", results, args)
-    print("\n".join(table(results)))
-    print("\nWhat the runs of seed 0, three trials each, showed (benchmarks/ablations_*.json):")
-    print("\n".join(f"- {sentence}" for sentence in sentences(args.lang)))
-    print(f"wrote {args.out}: {wrote}")
+    results = run.run_ablations(
+        args.lang, args.seed, args.out, args.seeds, pipeline.PPO, progress("ablations")
+    )
+    wrote = draw("ablations", figure.plot_ablations, results, args)
+    showed = "What the runs of seed 0, three trials each, showed (benchmarks/ablations_*.json):"
+    lines = [*words.table(results), "", showed]
+    lines += [f"- {sentence}" for sentence in words.sentences(args.lang)]
+    finish(lines, wrote, args)
 
 
-def run_overoptimization_verb(args, progress, load_world, make_annotators, length_lover):
-    """The whole experiment, its figure, its tables and what the policy says along the way.
-
-    The last three come from human.py, which this package does not import: the world measures, and
-    the simulated annotators rank.
-    """
-    from minirlhf.experiments.overoptimization.run import OverSettings, run_overoptimization
-    from minirlhf.experiments.overoptimization.words import BIASED, sentences, table
+def run_overoptimization_verb(args, progress):
+    """The whole experiment, its figure, its tables and what the policy says along the way."""
+    from minirlhf.experiments.overoptimization import figure, run, words
 
     prepare(args, OVEROPTIMIZATION_OUT)
-    crowd = make_annotators(np.random.default_rng(args.seed))
-    people = {"crowd": crowd, BIASED: [length_lover()]}
-    results = run_overoptimization(
-        args.lang, args.seed, args.out, args.seeds, load_world(args.lang), people,
-        OverSettings(), progress("overoptimization"),
+    results = run.run_overoptimization(
+        args.lang, args.seed, args.out, args.seeds, run.OveroptimizationSettings(),
+        progress("overoptimization"),
     )
-    wrote = draw("overoptimization", results, args)
-    print("\n".join(table(results)))
+    wrote = draw("overoptimization", figure.plot_overoptimization, results, args)
     labels = results["rows"][0]["labels"]
-    print(f"\nWhat is said along the way, first trial, {labels} rankings, no KL price:")
-    print("\n".join(sentences(results, labels)))
-    print(f"wrote {args.out}: {wrote}")
+    lines = [*words.table(results), ""]
+    lines.append(f"What is said along the way, first trial, {labels} rankings, no KL price:")
+    finish(lines + words.sentences(results, labels), wrote, args)
 
 
 def run_estimators_verb(args, progress):
     """The whole experiment, its figure and its tables."""
-    from minirlhf.experiments.kl_estimators.estimators import EstimatorSettings
-    from minirlhf.experiments.kl_estimators.run import run_estimators, table
+    from minirlhf.experiments.kl_estimators import estimators, figure, run, words
 
     prepare(args, ESTIMATORS_OUT)
-    results = run_estimators(
-        args.lang, args.seed, args.out, args.seeds, EstimatorSettings(), progress("estimators")
+    settings = estimators.EstimatorSettings()
+    results = run.run_estimators(
+        args.lang, args.seed, args.out, args.seeds, settings, progress("estimators")
     )
-    wrote = draw("estimators", results, args)
-    print("\n".join(table(results)))
-    print(f"wrote {args.out}: {wrote}")
+    wrote = draw("estimators", figure.plot_estimators, results, args)
+    finish(words.table(results), wrote, args)
 
 
-def run_signals_verb(args, progress, load_world, make_annotators):
-    """The whole experiment, its figure and its tables.  The annotators are simulated."""
-    from minirlhf.experiments.labels.run import run_signals, table
-    from minirlhf.experiments.labels.scores_or_rankings import SignalSettings
+def run_signals_verb(args, progress):
+    """The whole experiment on labels, its figure and its tables.  The annotators are simulated."""
+    from minirlhf.experiments.labels import figure, run, scores_or_rankings, words
     from minirlhf.rufus import pipeline
 
     prepare(args, SIGNALS_OUT)
-    results = run_signals(
-        args.lang, args.seed, args.out, args.seeds, load_world(args.lang), make_annotators,
-        SignalSettings(), pipeline.PPO, progress("signals"),
+    settings = scores_or_rankings.LabelSettings()
+    results = run.run_labels(
+        args.lang, args.seed, args.out, args.seeds, settings, pipeline.PPO, progress("signals")
     )
-    wrote = draw("signals", results, args)
-    print("\n".join(table(results)))
-    print(f"wrote {args.out}: {wrote}")
+    wrote = draw("signals", figure.plot_labels, results, args)
+    finish(words.table(results), wrote, args)
 
 
-def draw(name, results, args):
-    """Draw the figure NAME.png -> the names of the files in args.out, and why one is missing."""
+def draw(name, plot, results, args):
+    """plot(results, lang) -> NAME.png; the names of the files in args.out, and why one is missing.
+
+    The package runs without matplotlib.
+    """
+    from minirlhf.plots import save_figure
+
     try:
-        from minirlhf.experiments.frontier.figure import (
-            plot_frontier,
-            plot_gallery,
-            plot_overoptimization,
-        )
-        from minirlhf.experiments.kl_estimators.figure import plot_estimators, plot_signals
-        from minirlhf.plots import save_figure
-
-        plots = {"frontier": plot_frontier, "ablations": plot_gallery,
-                 "overoptimization": plot_overoptimization, "estimators": plot_estimators,
-                 "signals": plot_signals}
-        save_figure(plots[name](results, args.lang), args.out / f"{name}.png")
-    except ImportError:  # the package runs without matplotlib
+        save_figure(plot(results, args.lang), args.out / f"{name}.png")
+    except ImportError:
         return f"{name}.json (no picture: matplotlib is missing)"
     return f"{name}.json, {name}.png"
+
+
+def finish(lines, wrote, args):
+    """Print what came out, and where it is."""
+    print("\n".join(lines))
+    print(f"wrote {args.out}: {wrote}")
 
 
 def prepare(args, default=None):

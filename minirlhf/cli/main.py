@@ -11,21 +11,6 @@ from minirlhf.cli import experiments, steps, talk
 from minirlhf.cli.arguments import build_parser
 from minirlhf.cli.progress import Interrupt, Progress
 from minirlhf.errors import InputError, NotFiniteError
-from minirlhf.rufus.people import length_lover, make_annotators
-from minirlhf.rufus.world import World
-
-
-def run_ablations(args, progress):
-    experiments.run_ablations_verb(args, progress, World.load)
-
-
-def run_overoptimization(args, progress):
-    experiments.run_overoptimization_verb(args, progress, World.load, make_annotators, length_lover)
-
-
-def run_signals(args, progress):
-    experiments.run_signals_verb(args, progress, World.load, make_annotators)
-
 
 RUN = {
     "demo": steps.run_demo_verb,
@@ -39,10 +24,10 @@ RUN = {
     "evaluate": steps.run_evaluate_verb,
     "walk": talk.run_walk_verb,
     "frontier": experiments.run_frontier_verb,
-    "ablations": run_ablations,
-    "overoptimization": run_overoptimization,
+    "ablations": experiments.run_ablations_verb,
+    "overoptimization": experiments.run_overoptimization_verb,
     "estimators": experiments.run_estimators_verb,
-    "signals": run_signals,
+    "signals": experiments.run_signals_verb,
 }
 
 

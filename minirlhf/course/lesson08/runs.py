@@ -15,12 +15,11 @@ import numpy as np
 
 from minirlhf.checkpoint import Model
 from minirlhf.course import pretrained
-from minirlhf.data import DATA, encode_example, make_batch, read_demonstrations
-from minirlhf.experiments.overoptimization.ensemble import judge_scores, practise
-from minirlhf.experiments.overoptimization.run import HARD, train_judge
+from minirlhf.data import Texts, encode_example, make_batch
+from minirlhf.experiments.overoptimization.ensemble import MinimumScore, judge_scores
+from minirlhf.experiments.trials import HARD, models_of, train_judge, train_reference
 from minirlhf.gpt import Params, gpt_forward, lm_head_forward
 from minirlhf.layers import token_logprobs_forward
-from minirlhf.rufus import pipeline
 from minirlhf.rufus.answers import (
     ask,
     collect_answers,
@@ -30,10 +29,12 @@ from minirlhf.rufus.answers import (
 )
 from minirlhf.rufus.measure import judge_answers
 from minirlhf.rufus.people import make_annotators, rank_answers
+from minirlhf.rufus.pipeline import ANSWERS, Size, build_language_model
 from minirlhf.rufus.world import World
+from minirlhf.sample import sample
 from minirlhf.step1_language_model import LanguageModelSettings, train_language_model
 from minirlhf.step2_reward_model import score_rows
-from minirlhf.step3_ppo import PPOModels, make_rollout
+from minirlhf.step3_ppo import PPOHooks, make_rollout, train_ppo
 
 # ---- one task for all -----------------------------------------------------------------------
 
@@ -52,15 +53,13 @@ class Task(NamedTuple):
 
 def prepare(lang, seed=0, rankings=600):
     """Step 1, and answers to be ranked, as in `python -m minirlhf overoptimization` -> Task."""
-    demonstrations = read_demonstrations(DATA / lang / "sft.jsonl")[: pipeline.DEMONSTRATIONS]
-    first, world = pretrained(lang), World.load(lang)
     with tempfile.TemporaryDirectory() as folder:
-        run = pipeline.Run(out=Path(folder), seed=seed)
-        sft, _ = pipeline.run_sft(first, demonstrations, run)
+        first, sft = train_reference(lang, seed, Path(folder), pretrained(lang))
+    world = World.load(lang)
     questions, rng = world.questions("train"), np.random.default_rng([seed, 1])
     prompts = (questions * -(-rankings // len(questions)))[:rankings]
     models = {"pretrained": first, "sft": sft}
-    collected = collect_answers(models, prompts, pipeline.ANSWERS, rng)
+    collected = collect_answers(models, prompts, ANSWERS, rng)
     gold = []
     for answer in ask(sft, questions * 20, rng):
         gold.append(world.naturalness(answer.prompt, answer.text, answer.finished))
@@ -118,27 +117,53 @@ def push(task, judges, price=0.0, other=None, seed=0, looks=LOOKS):
     truthful, length, held_out (what `other`, a reward model that PPO has not seen, says) and said:
     for each look the answers, as (question, answer, score, naturalness).
     """
-    models = PPOModels(task.sft.params.copy(), task.sft.params, judges[0], judges[0].copy(),
-                       task.sft.config, task.sft.config)
+    models = models_of(task.sft, judges[0])
     settings = replace(HARD, kl_coef=price, iterations=looks[-1],
                        max_new_tokens=task.sft.extra["max_new_tokens"])
     prompts = encode_prompts(task.sft, task.questions)
     rng, look_rng = np.random.default_rng([seed, 4]), np.random.default_rng([seed, 5])
-    curves = {}
-    for done in practise(models, judges, prompts, settings, rng):
-        if done in looks:
-            found = look(task, models, judges, other, settings, look_rng)
+    seen = Looks(task, models, judges, other, settings, look_rng)
+    seen.wanted = looks
+    train_ppo(models, prompts, settings, rng, PPOHooks(score=MinimumScore(judges)),
+              progress=seen.steps)
+    return task.sft._replace(params=models.policy), seen.curves
+
+
+class Looks:
+    """Asks the policy on its way; `steps` is given to train_ppo as its progress.
+
+    What is done between two steps of the loop sees the policy between two iterations.
+    """
+
+    def __init__(self, task, models, judges, other, settings, rng):
+        self.task, self.models, self.judges, self.other = task, models, judges, other
+        self.settings, self.rng = settings, rng
+        self.wanted, self.curves = LOOKS, {}
+
+    def steps(self, steps):
+        """The iterations, with a look before each that is wanted, and after the last."""
+        for step in steps:
+            self.look(step)
+            yield step
+        self.look(self.settings.iterations)
+
+    def look(self, done):
+        """The policy after `done` iterations, if that is wanted."""
+        if done in self.wanted:
+            found = look(self.task, self.models, self.judges, self.other, self.settings, self.rng)
             for name, value in ({"iteration": done} | found).items():
-                curves.setdefault(name, []).append(value)
-    return task.sft._replace(params=models.policy), curves
+                self.curves.setdefault(name, []).append(value)
 
 
 def look(task, models, judges, other, settings, rng):
     """The policy at one moment -> dict of figures, and what it said."""
     asked = task.questions * 3
-    rollout = make_rollout(models, encode_prompts(task.sft, asked), 0.0, settings, rng)
-    answers = read_answers(task.sft.tokenizer, asked, rollout)
-    scores = judge_scores(models, judges, rollout, settings.missing_eos_score).min(axis=0)  # (B,)
+    prompts = encode_prompts(task.sft, asked)
+    samples = sample(models.policy, models.config, prompts, settings.max_new_tokens, rng)
+    scores = judge_scores(models, judges, samples, settings)  # (M, B)
+    rollout = make_rollout(models, samples, scores[0], 0.0, settings)
+    scores = scores.min(axis=0)  # (B,)
+    answers = read_answers(task.sft.tokenizer, asked, samples)
     gold = [task.world.naturalness(a.prompt, a.text, a.finished) for a in answers]
     verdict = judge_answers(task.world, answers)
     kl = max(float(rollout.exact_kl.sum(axis=1).mean()), 0.0)  # not -0.0
@@ -147,8 +172,7 @@ def look(task, models, judges, other, settings, rng):
                "natural": verdict.natural, "truthful": verdict.truthful,
                "length": float(np.mean([len(a.text) for a in answers]))}
     if other is not None:
-        held_out = judge_scores(models, [other], rollout, settings.missing_eos_score)  # (1, B)
-        figures["held_out"] = float(held_out.mean())
+        figures["held_out"] = float(judge_scores(models, [other], samples, settings).mean())
     texts = [(a.prompt, a.text) for a in answers]
     said = [(*text, float(score), g) for text, score, g in zip(texts, scores, gold)]
     return figures | {"said": said}
@@ -236,13 +260,15 @@ def learn_sums(largest, held_out, steps, seed=0):
     seen = [pair for pair in everything if tuple(sorted(pair)) not in kept]
     unseen = [pair for pair in everything if tuple(sorted(pair)) in kept]
     texts = [f"{a}+{b}=\n{a + b}" for a, b in everything]
-    model = pipeline.build_language_model(texts, pipeline.Size(n_layer=1, n_head=2, n_embd=32), rng)
+    model = build_language_model(texts, Size(n_layer=1, n_head=2, n_embd=32), rng)
     params = Params(model.params.shapes, np.float64)
     params.flat[...] = model.params.flat
     examples = [encode_sum(model, a, b, a + b) for a, b in seen]
     settings = LanguageModelSettings(response_only=True, steps=steps, batch_size=32,
                                      learning_rate=3e-3)
-    history = train_language_model(params, model.config, examples, settings, rng)
+    history = train_language_model(
+        params, model.config, Texts(training=examples), settings, rng
+    )
     return Sums(model._replace(params=params), seen, unseen, history)
 
 

@@ -11,7 +11,6 @@ import tempfile
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,47 +21,21 @@ from minirlhf.beyond.best_of_n import best_of_n, best_of_n_distribution, best_of
 from minirlhf.beyond.dpo import DPOSettings, dpo_loss, pairs_from_rankings, train_dpo
 from minirlhf.beyond.optimum import mean_outcome, measure_policy, with_sampled_rest
 from minirlhf.course import pretrained
-from minirlhf.data import DATA, read_demonstrations, read_prompts, read_rankings
-from minirlhf.experiments.frontier import run as frontier
+from minirlhf.data import DATA, draw_prompts, read_rankings
+from minirlhf.experiments.frontier.methods import settings_of, train_method
+from minirlhf.experiments.trials import MISSING_EOS_SCORE, fresh, make_task
 from minirlhf.gpt import gpt_backward, gpt_forward, scalar_head_forward
 from minirlhf.layers import log_softmax, softmax
-from minirlhf.rufus import pipeline
-from minirlhf.rufus.answers import encode_prompts
-from minirlhf.rufus.world import World
-from minirlhf.sample import decode_step
+from minirlhf.sample import decode_step, sample
 from minirlhf.sample import read_prompts as read_prompt_ids
-
-NO_EOS = frontier.MISSING_EOS_SCORE
-
 
 # ---- one task for all -----------------------------------------------------------------------
 
 
-class Task(NamedTuple):
-    """What every method starts from."""
-
-    models: step3.PPOModels  # the policy is still the reference
-    prompts: list  # ids of six questions
-    questions: list  # the same as text
-    limit: int  # most tokens of an answer
-    sft: object  # Model
-    world: World
-
-
 def prepare(lang, seed=0):
     """The task of `python -m minirlhf frontier`, in float64 -> Task.  Annotators are simulated."""
-    demonstrations = read_demonstrations(DATA / lang / "sft.jsonl")[: pipeline.DEMONSTRATIONS]
     with tempfile.TemporaryDirectory() as folder:
-        run = pipeline.Run(out=Path(folder), seed=seed)
-        sft, _ = pipeline.run_sft(pretrained(lang), demonstrations, run)
-        rankings = read_rankings(DATA / lang / "rankings.jsonl")
-        reward_model, _ = pipeline.run_reward(sft, rankings, run)
-    questions = read_prompts(DATA / lang / "prompts.jsonl", "train")[: frontier.QUESTIONS]
-    models = step3.PPOModels(sft.params, sft.params, reward_model.params, reward_model.params,
-                             sft.config, reward_model.config)
-    prompts = encode_prompts(sft, questions)
-    limit = sft.extra["max_new_tokens"]
-    return Task(models, prompts, questions, limit, sft, World.load(lang))
+        return make_task(lang, seed, Path(folder), pretrained(lang))
 
 
 def train(task, method, price, answers, seed=0):
@@ -70,9 +43,9 @@ def train(task, method, price, answers, seed=0):
 
     answers: how many it may sample in all; settings as in the committed experiment.
     """
-    models = frontier.fresh(task.models)
-    settings = frontier.settings_of(method, price, task.limit, answers)
-    frontier.train_method(method, models, task.prompts, settings, np.random.default_rng(seed))
+    models = fresh(task.models)
+    settings = settings_of(method, price, task.limit, answers)
+    train_method(method, models, task.prompts, settings, np.random.default_rng(seed))
     return models
 
 
@@ -81,7 +54,11 @@ def measure(task, models, smallest=1e-4, samples=200):
     rng = np.random.default_rng(1)
     rows = []
     for prompt in task.prompts:
-        rows.append(measure_policy(models, prompt, task.limit, NO_EOS, smallest, samples, rng))
+        rows.append(
+            measure_policy(
+                models, prompt, task.limit, MISSING_EOS_SCORE, smallest, samples, rng
+            )
+        )
     return mean_outcome(rows)
 
 
@@ -89,7 +66,9 @@ def best_of_n_rows(task, worlds, counts, samples=1000):
     """-> list of (n, expected score, KL), means over the questions.  worlds: of `explore`."""
     rng, table = np.random.default_rng(0), []
     for world in worlds:
-        probs, scores = with_sampled_rest(task.models, world, task.limit, NO_EOS, samples, rng)
+        probs, scores = with_sampled_rest(
+            task.models, world, task.limit, MISSING_EOS_SCORE, samples, rng
+        )
         rows = []
         for n in counts:
             rewarded = float(best_of_n_distribution(probs, scores, n) @ scores)
@@ -167,9 +146,8 @@ def place(probs, ref, scores):
 
 def fit_values(task, iterations=10):
     """PPOModels whose value model has learned what the reference earns; the policy stands still."""
-    models = frontier.fresh(task.models)
-    settings = replace(frontier.settings_of("PPO", 0.1, task.limit, 48 * iterations),
-                       learning_rate=0.0)
+    models = fresh(task.models)
+    settings = replace(settings_of("PPO", 0.1, task.limit, 48 * iterations), learning_rate=0.0)
     step3.train_ppo(models, task.prompts, settings, np.random.default_rng(5))
     return models
 
@@ -181,14 +159,16 @@ def gradients(task, fitted, shift, rng):
     methods climb the same hill.  shift is added to the scores, but not for PPO, whose value
     network has learned them as they are.  fitted: PPOModels of fit_values.
     """
-    grpo = frontier.settings_of("GRPO", 0.1, task.limit, 48)
-    ppo = frontier.settings_of("PPO", 0.1, task.limit, 48)
+    grpo = settings_of("GRPO", 0.1, task.limit, 48)
+    ppo = settings_of("PPO", 0.1, task.limit, 48)
     K = grpo.group_size
-    prompts = pg.repeat_prompts(task.prompts, grpo.rollout_size // K, rng)
+    prompts = draw_prompts(task.prompts, grpo.rollout_size // K, rng)
     asked = [ids for ids in prompts for _ in range(K)]
-    rollout = step3.make_rollout(fitted, asked, 0.1, ppo, rng)
-    inputs, targets = rollout.tokens[:, :-1], rollout.tokens[:, 1:]  # (B, T)
-    old, mask, policy = rollout.old_logprobs, rollout.response_mask, task.models.policy
+    samples = sample(fitted.policy, fitted.config, asked, ppo.max_new_tokens, rng)
+    judged = step3.score_samples(fitted, samples, ppo)  # (B,)
+    rollout = step3.make_rollout(fitted, samples, judged, 0.1, ppo)
+    mask, policy, config = rollout.response_mask, task.models.policy, task.models.config
+    batch = step3.cut_minibatch(rollout, np.arange(len(asked)))  # all of it, (B, T)
     scores = rollout.scores + shift  # (B,)
     groups = scores.reshape(-1, K)  # (N, K)
     found = {}
@@ -198,22 +178,20 @@ def gradients(task, fitted, shift, rng):
         ("RLOO", pg.rloo_advantages(groups).ravel()),
     ):
         grads = pg.reinforce_objective(
-            policy, task.models.config, inputs, targets, advantages, mask
+            policy, config, batch.inputs, batch.targets, advantages, mask
         )[1]
         found[name] = grads.flat
+    advantages = pg.grpo_advantages(groups).reshape(-1, 1) * mask  # (B, T)
     found["GRPO"] = pg.grpo_objective(
-        policy, task.models.config, inputs, targets, old, rollout.ref_logprobs,
-        pg.grpo_advantages(groups).ravel(), mask, grpo,
+        policy, config, batch._replace(advantages=advantages), grpo
     )[1].flat
-    hidden, _ = gpt_forward(task.models.reward_model, task.models.reward_config, inputs)
+    hidden, _ = gpt_forward(task.models.reward_model, task.models.reward_config, batch.inputs)
     at_start, _ = scalar_head_forward(task.models.reward_model, hidden)  # (B, T)
     for name, values in (("PPO, values as at the start", at_start * mask),
                          ("PPO, values learned", rollout.values)):
         advantages, _ = step3.gae(rollout.rewards, values, mask, ppo.gamma, ppo.gae_lambda)
-        found[name] = step3.policy_objective(
-            policy, task.models.config, inputs, targets, old, step3.whiten(advantages, mask), mask,
-            ppo,
-        )[1].flat
+        whitened = batch._replace(advantages=step3.whiten(advantages, mask))
+        found[name] = step3.policy_objective(policy, config, whitened, ppo)[1].flat
     return found
 
 
@@ -243,7 +221,7 @@ def dpo_from_rankings(task, lang, beta, steps, seed):
     """DPO on the bundled rankings, without any reward model -> models, history of train_dpo."""
     rankings = read_rankings(DATA / lang / "rankings.jsonl")
     pairs = pairs_from_rankings(task.sft.tokenizer, rankings, task.sft.config.block_size)
-    models = frontier.fresh(task.models)
+    models = fresh(task.models)
     settings = DPOSettings(beta=beta, steps=steps, batch_size=32, learning_rate=5e-4)
     return models, train_dpo(models, pairs, settings, np.random.default_rng(seed))
 
@@ -301,7 +279,7 @@ def answering(task, n, rounds=8):
     asked = task.prompts * rounds
     sys.setprofile(meter.watch)
     try:
-        best_of_n(task.models, asked, n, task.limit, NO_EOS, rng)
+        best_of_n(task.models, asked, n, task.limit, MISSING_EOS_SCORE, rng)
     finally:
         sys.setprofile(before)
     return len(asked), meter

@@ -22,7 +22,7 @@ and what the expected gradient is depends on the place (checked by enumeration i
 Per token, k2 and k3 in the loss have a third gradient: each token is held to the reference where it
 stands, but does not answer for the beginnings that it leads to.
 
-stations.py measures all this on policies at several distances from the reference.
+run.py measures all this on policies at several distances from the reference.
 """
 
 from dataclasses import dataclass
@@ -35,6 +35,8 @@ from minirlhf.beyond.dpo import response_logprobs
 from minirlhf.beyond.optimum import enumerate_texts, mean_outcome, measure_policy
 from minirlhf.beyond.policy_gradient import policy_backward, policy_forward
 from minirlhf.data import Example, make_batch
+from minirlhf.errors import at
+from minirlhf.experiments.trials import MISSING_EOS_SCORE
 from minirlhf.gpt import gpt_forward, lm_head_forward
 from minirlhf.layers import exact_kl, log_softmax
 from minirlhf.sample import sample
@@ -54,7 +56,6 @@ USES = {  # how an estimator is used: (place, kind, unit)
     "k3 in the reward": ("reward", "k3", "token"),
 }
 FORWARD, REVERSE = "k1 in the reward", "k3 in the loss, per answer"  # which two are the truth
-MISSING_EOS_SCORE = 0.0  # measure_policy asks for one; the KL does not depend on it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +164,10 @@ def with_reference(models, examples, weights, question):
     inputs, targets, mask = make_batch(examples, True)  # each (B, T)
     mask = mask.astype(models.policy.flat.dtype)
     ref_logprobs, _ = policy_forward(models.ref_policy, models.config, inputs, targets)
-    return Answers(inputs, targets, mask, ref_logprobs, np.array(weights), np.array(question))
+    return Answers(
+        inputs=inputs, targets=targets, mask=mask, ref_logprobs=ref_logprobs,
+        weights=np.array(weights), question=np.array(question),
+    )
 
 
 def sampled_answers(models, prompts, limit, per_question, rng):
@@ -180,7 +184,8 @@ def examples_of(samples, asked):
     examples = []
     for row, ids in enumerate(asked):
         length = len(ids) + int(samples.response_mask[row].sum())
-        examples.append(Example(samples.tokens[row, :length].tolist(), len(ids)))
+        answer = samples.tokens[row, :length].tolist()
+        examples.append(Example(ids=answer, prompt_length=len(ids)))
     return examples
 
 
@@ -282,9 +287,7 @@ def exact_kls(models, prompts, limit, rng, smallest=1e-5):
     """KL(policy || ref) to each of Q prompts -> (Q,), nats; the standard error of their mean."""
     outcomes = []
     for ids in prompts:
-        outcomes.append(
-            measure_policy(models, ids, limit, MISSING_EOS_SCORE, smallest, 400, rng)
-        )
+        outcomes.append(measure_policy(models, ids, limit, MISSING_EOS_SCORE, smallest, 400, rng))
     return np.array([o.kl for o in outcomes]), mean_outcome(outcomes).kl_error
 
 
@@ -297,6 +300,7 @@ def descend(use, models, prompts, limit, settings, rng):
             kls.append(float(exact_kls(models, prompts, limit, rng, 1e-4)[0].mean()))
         batch = sampled_answers(models, prompts, limit, settings.rollout, rng)
         grads = use_gradient(use, models.policy, models.config, batch)
-        clip_gradient(grads, 1.0, f"{use}, step {step}")
+        with at(f"{use}, step {step}"):
+            clip_gradient(grads, 1.0)
         adam_step(models.policy, grads, adam, settings.descend_rate)
     return kls

@@ -13,8 +13,6 @@ and judged by the order of the gold judge on questions that no label was about. 
 in what is wrong with their scores (CROWDS).  A set counts once, however it is labelled; it costs
 read + grade, or read + place, seconds per answer, which are assumed, not measured: so the figure
 that matters is by how much longer a ranking may take before scores are better.
-
-The world and the annotators are arguments: this file imports neither.
 """
 
 import time
@@ -25,8 +23,10 @@ import numpy as np
 
 from minirlhf.adam import adam_step, clip_gradient, init_adam, learning_rate
 from minirlhf.data import Ranking, encode_example, pad_rows
+from minirlhf.errors import at
 from minirlhf.gpt import with_scalar_head
 from minirlhf.rufus.answers import collect_answers
+from minirlhf.rufus.people import make_annotators
 from minirlhf.rufus.pipeline import ANSWERS, REWARD
 from minirlhf.step2_reward_model import (
     batches_of_rankings,
@@ -51,7 +51,7 @@ HELD_OUT_SETS = 240  # sets of answers to the held-out questions, for the accura
 
 
 @dataclass(frozen=True, kw_only=True)
-class SignalSettings:
+class LabelSettings:
     """What is run, and the assumed seconds of an annotator."""
 
     sets: tuple = (12, 25, 50, 100, 200)  # labelled sets of four answers
@@ -71,7 +71,7 @@ def set_seconds(kind, settings):
 # ---- the crowds -----------------------------------------------------------------------------
 
 
-def make_crowd(crowd, make_annotators, rng):
+def make_crowd(crowd, rng):
     """One of CROWDS -> list of SIMULATED annotators, standard deviation of their moods (points)."""
     people = make_annotators(rng)
     if crowd == "strict and generous":
@@ -102,12 +102,18 @@ def label_sets(world, collected, people, mood, seeds):
     """
     labelled = []
     for number, place in enumerate(collected):
-        person, shown = people[number % len(people)], (place["prompt"], place["responses"])
+        person = people[number % len(people)]
+        prompt, responses = place["prompt"], place["responses"]
         today = np.random.default_rng([*seeds, number, 1]).normal(0, mood) if mood else 0.0
         moody = replace(person, bias=person.bias + today)
-        scores = moody.score(world, *shown, np.random.default_rng([*seeds, number]))
-        ranks = moody.rank(world, *shown, np.random.default_rng([*seeds, number]))
-        labelled.append(LabelledSet(*shown, scores, ranks, person.name))
+        scores = moody.score(world, prompt, responses, np.random.default_rng([*seeds, number]))
+        ranks = moody.rank(world, prompt, responses, np.random.default_rng([*seeds, number]))
+        labelled.append(
+            LabelledSet(
+                prompt=prompt, responses=responses, scores=scores, ranks=ranks,
+                annotator=person.name,
+            )
+        )
     return labelled
 
 
@@ -167,7 +173,8 @@ def train_on_grades(params, config, sets, settings, rng):
     adam, losses = init_adam(params), []
     for step, chosen in enumerate(batches):
         loss, grads = grade_objective(params, config, [sets[i] for i in chosen])
-        clip_gradient(grads, settings.max_grad_norm, f"step {step}, loss {loss}")
+        with at(f"step {step}, loss {loss}"):
+            clip_gradient(grads, settings.max_grad_norm)
         lr = learning_rate(
             step, len(batches), settings.learning_rate, settings.warmup, settings.schedule
         )
@@ -189,7 +196,10 @@ def as_rankings(kind, labelled):
         numbers = [int(rank) for rank in ranks]
         models = ["" for _ in place.responses]
         rankings.append(
-            Ranking(place.prompt, place.responses, numbers, models, place.annotator)
+            Ranking(
+                prompt=place.prompt, responses=place.responses, ranks=numbers, models=models,
+                annotator=place.annotator,
+            )
         )
     return rankings
 
@@ -205,7 +215,7 @@ def train_on(kind, sft, labelled, rng, settings=REWARD):
                 encode_example(sft.tokenizer, place.prompt, text, block).ids
                 for text in place.responses
             ]
-            sets.append(GradedSet(rows, grades))
+            sets.append(GradedSet(rows=rows, grades=grades))
         train_on_grades(params, sft.config, sets, settings, rng)
     else:
         encoded = encode_rankings(sft.tokenizer, as_rankings(kind, labelled), block)
@@ -232,7 +242,10 @@ def gold_rankings(world, collected):
         gold = np.array([world.naturalness(place["prompt"], t) for t in place["responses"]])
         ranks = np.unique(-gold, return_inverse=True)[1].reshape(-1) + 1  # (K,)
         rankings.append(
-            Ranking(place["prompt"], place["responses"], ranks.tolist(), place["models"], "gold")
+            Ranking(
+                prompt=place["prompt"], responses=place["responses"], ranks=ranks.tolist(),
+                models=place["models"], annotator="gold",
+            )
         )
     return rankings
 
@@ -247,28 +260,24 @@ def gold_accuracy(sft, params, gold):
 # ---- the experiment -------------------------------------------------------------------------
 
 
-def run_crowd(task, crowd, trial, settings, seed):
+def run_crowd(task, part, settings, seed):
     """All kinds of labels at all numbers of sets -> dict with {kind: accuracies}.
 
-    task: the Task of minutes.py.  Every kind trains on the same sets, perceptions, batches' seed
-    and initial head.
+    task: of run.py.  part: .crowd, one of CROWDS, and .trial.  Every kind trains on the same sets,
+    perceptions, batches' seed and initial head.
     """
     started = time.process_time()
-    where = CROWDS.index(crowd)
     models = {"pretrained": task.pretrained, "sft": task.sft}
-    collected = collect_sets(
-        models, task.world.questions("train"), max(settings.sets),
-        np.random.default_rng([seed, 90, trial]),
-    )
-    people, mood = make_crowd(
-        crowd, task.make_annotators, np.random.default_rng([seed, 91, trial])
-    )
-    labelled = label_sets(task.world, collected, people, mood, [seed, 92, trial, where])
-    row = {"experiment": "crowd", "crowd": crowd, "trial": trial, "accuracy": {}}
+    rng = np.random.default_rng([seed, 90, part.trial])
+    collected = collect_sets(models, task.questions["train"], max(settings.sets), rng)
+    people, mood = make_crowd(part.crowd, np.random.default_rng([seed, 91, part.trial]))
+    look = [seed, 92, part.trial, CROWDS.index(part.crowd)]
+    labelled = label_sets(task.world, collected, people, mood, look)
+    row = {"experiment": "crowd", "crowd": part.crowd, "trial": part.trial, "accuracy": {}}
     for kind in KINDS:
         curve = []
         for n in settings.sets:
-            rng = np.random.default_rng([seed, 93, trial])
+            rng = np.random.default_rng([seed, 93, part.trial])
             params = train_on(kind, task.sft, labelled[:n], rng)
             curve.append(round(gold_accuracy(task.sft, params, task.gold), 4))
         row["accuracy"][kind] = curve

@@ -6,6 +6,8 @@ distribution: with the pool's frequencies as probabilities, the best of n drawn 
 Where n comes near the pool's size the KL is a little too small: it cannot pass log(size).
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from minirlhf.beyond.best_of_n import (
@@ -14,7 +16,8 @@ from minirlhf.beyond.best_of_n import (
     best_of_n_kl_bound,
     response_rows,
 )
-from minirlhf.experiments.frontier.run import MISSING_EOS_SCORE
+from minirlhf.experiments.trials import MISSING_EOS_SCORE, short
+from minirlhf.one_line import one_line
 from minirlhf.rufus.answers import encode_prompts, read_answers
 from minirlhf.sample import sample
 from minirlhf.step2_reward_model import score_rows
@@ -22,12 +25,22 @@ from minirlhf.step2_reward_model import score_rows
 # ---- the pool -------------------------------------------------------------------------------
 
 
-def make_pool(sft, world, questions, size, rng):
-    """The reference's answers: `size` to each question, equal ones once -> dict.
+class Pool(NamedTuple):
+    """The reference's answers, equal ones once: M answers."""
 
-    rows (M lists of ids), question, share, finished, naturalness (M,): share is out of `size`.
-    mean, deviation: of the naturalness, over all answers.
-    """
+    rows: list  # of M lists of ids
+    text: list  # of M texts
+    question: np.ndarray  # (M,) ints, which one is answered
+    finished: np.ndarray  # (M,) bool
+    share: np.ndarray  # (M,) of the answers to its question
+    naturalness: np.ndarray  # (M,)
+    mean: float  # of the naturalness, over all answers
+    deviation: float
+    __repr__ = one_line
+
+
+def make_pool(sft, world, questions, size, rng):
+    """Ask the reference (Model) each question `size` times -> Pool."""
     counts, answers = {}, {}  # by question and ids
     for number, ids in enumerate(encode_prompts(sft, questions)):
         limit = sft.extra["max_new_tokens"]
@@ -40,23 +53,22 @@ def make_pool(sft, world, questions, size, rng):
     naturalness = [world.naturalness(a.prompt, a.text, a.finished) for a in answers.values()]
     share, gold = np.array(list(counts.values())) / size, np.array(naturalness)  # (M,)
     mean = float(share @ gold) / len(questions)
-    deviation = float(np.sqrt(share @ (gold - mean) ** 2 / len(questions)))
-    return {
-        "rows": [list(key[1:]) for key in counts],
-        "text": [answer.text for answer in answers.values()],
-        "question": np.array([key[0] for key in counts]),
-        "finished": np.array([answer.finished for answer in answers.values()]),
-        "share": share,
-        "naturalness": gold,
-        "mean": mean,
-        "deviation": deviation,
-    }
+    return Pool(
+        rows=[list(key[1:]) for key in counts],
+        text=[answer.text for answer in answers.values()],
+        question=np.array([key[0] for key in counts]),
+        finished=np.array([answer.finished for answer in answers.values()]),
+        share=share,
+        naturalness=gold,
+        mean=mean,
+        deviation=float(np.sqrt(share @ (gold - mean) ** 2 / len(questions))),
+    )
 
 
 def score_pool(sft, judge, pool):
     """-> scores (M,) of the pool's answers; those without EOS get the score for that."""
-    scores = score_rows(judge, sft.config, pool["rows"])  # (M,)
-    return np.where(pool["finished"], scores, MISSING_EOS_SCORE).astype(np.float64)
+    scores = score_rows(judge, sft.config, pool.rows)  # (M,)
+    return np.where(pool.finished, scores, MISSING_EOS_SCORE).astype(np.float64)
 
 
 # ---- what best-of-n makes of it -------------------------------------------------------------
@@ -69,11 +81,11 @@ def best_of_n_points(pool, scores, best_of):
     """
     curves = {"n": list(best_of), "kl": [], "bound": [], "score": [], "naturalness": [],
               "natural": []}
-    asked = [np.flatnonzero(pool["question"] == q) for q in np.unique(pool["question"])]
+    asked = [np.flatnonzero(pool.question == q) for q in np.unique(pool.question)]
     for n in best_of:
         rows = []
         for mine in asked:
-            share, score, gold = pool["share"][mine], scores[mine], pool["naturalness"][mine]
+            share, score, gold = pool.share[mine], scores[mine], pool.naturalness[mine]
             best = best_of_n_distribution(share, score, n)  # (m,)
             kl = best_of_n_kl(share, score, n)
             rows.append((kl, best @ score, best @ gold, best @ (gold == 1)))
@@ -81,7 +93,7 @@ def best_of_n_points(pool, scores, best_of):
         row = {"kl": kl, "bound": best_of_n_kl_bound(n), "score": score, "naturalness": gold,
                "natural": natural}
         for name, value in row.items():
-            curves[name].append(float(f"{value:.4g}"))
+            curves[name].append(short(value))
     return curves
 
 
@@ -91,10 +103,10 @@ def best_of_n_sentences(pool, questions, scores, best_of):
     for n in best_of:
         row = []
         for q in (0, len(questions) - 1):
-            mine = np.flatnonzero(pool["question"] == q)
-            best = best_of_n_distribution(pool["share"][mine], scores[mine], n)  # (m,)
+            mine = np.flatnonzero(pool.question == q)
+            best = best_of_n_distribution(pool.share[mine], scores[mine], n)  # (m,)
             i = int(mine[best.argmax()])
-            row.append([questions[q], pool["text"][i], round(float(scores[i]), 2),
-                        round(float(pool["naturalness"][i]), 2)])
+            row.append([questions[q], pool.text[i], round(float(scores[i]), 2),
+                        round(float(pool.naturalness[i]), 2)])
         said.append(row)
     return said

@@ -65,7 +65,7 @@ def fit(kl, gain, form):
     left = gain - X @ np.array([alpha, beta])  # (N,)
     spread = float(((gain - gain.mean()) ** 2).sum())
     r_squared = 1 - float((left**2).sum()) / spread if spread > 0 else float("nan")
-    return GaoFit(form, float(alpha), float(beta), r_squared)
+    return GaoFit(form=form, alpha=float(alpha), beta=float(beta), r_squared=r_squared)
 
 
 def fit_best_of_n(kl, gain):

@@ -25,73 +25,55 @@ better than one.
 are kept one by one in points.resume.jsonl, so an interrupted run goes on where it was.
 """
 
-import json
 import time
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from minirlhf.checkpoint import Model, load_model
-from minirlhf.data import (
-    read_demonstrations,
-    write_jsonl,
-    write_text,
-)
-from minirlhf.experiments.frontier.run import read_points
+from minirlhf.checkpoint import Model
 from minirlhf.experiments.overoptimization.best_of_n_pool import (
+    Pool,
     best_of_n_points,
     best_of_n_sentences,
     make_pool,
-    score_pool,
 )
 from minirlhf.experiments.overoptimization.ensemble import (
+    MinimumScore,
     disagreement,
     ensemble_minimum,
     judge_scores,
-    practise,
 )
-from minirlhf.experiments.overoptimization.words import (
+from minirlhf.experiments.overoptimization.judges import LABELS, train_judges
+from minirlhf.experiments.overoptimization.summary import (
     BEST,
-    BIASED,
     MINIMUM,
     ONE,
-    SHARE_OF,
     beside_the_free_path,
     fits_of,
     remedies_of,
 )
-from minirlhf.gpt import with_scalar_head
-from minirlhf.rufus.answers import collect_answers, encode_prompts, read_answers, reference_rows
+from minirlhf.experiments.trials import (
+    HARD,
+    KEPT,
+    KeptRows,
+    models_of,
+    short,
+    train_reference,
+    without,
+)
+from minirlhf.rufus.answers import encode_prompts, read_answers
 from minirlhf.rufus.measure import judge_answers
-from minirlhf.rufus.people import rank_answers
-from minirlhf.rufus.pipeline import (
-    ANSWERS,
-    DEMONSTRATIONS,
-    LANGUAGE_MODEL,
-    PPO,
-    REWARD,
-    Run,
-    run_sft,
-)
-from minirlhf.rufus.world import data_folder
-from minirlhf.step2_reward_model import (
-    encode_rankings,
-    normalise_scores,
-    score_rows,
-    train_reward_model,
-)
-from minirlhf.step3_ppo import PPOModels, PPOSettings, make_rollout
-
-HARD = replace(PPO, iterations=50, learning_rate=1e-3, schedule="constant")
-COLLECTED = 1200  # rankings in each trial: one half to learn from, one to watch PPO
+from minirlhf.rufus.world import World
+from minirlhf.sample import sample
+from minirlhf.step3_ppo import PPOHooks, PPOSettings, make_rollout, train_ppo
 
 
 @dataclass(frozen=True, kw_only=True)
-class OverSettings:
+class OveroptimizationSettings:
     """What is run."""
 
-    labels: tuple = tuple(SHARE_OF)
+    labels: tuple = tuple(LABELS)
     prices: tuple = (0.0, 0.02, 0.1, 0.5)  # KL coefficients
     best_of: tuple = (1, 2, 4, 8, 16, 32, 64, 128, 256)
     pool: int = 1024  # answers per question that stand for the reference in best-of-n
@@ -106,181 +88,163 @@ class Task(NamedTuple):
 
     sft: Model  # the reference
     pretrained: Model
-    world: object  # the gold judge: it measures
-    people: dict  # {"crowd": simulated annotators, BIASED: [one of them]}
+    world: World  # the gold judge: it measures
     questions: list  # the training questions
-    pool: dict  # see make_pool
+    pool: Pool
 
 
-# ---- labels and reward models ---------------------------------------------------------------
+class Point(NamedTuple):
+    """What tells one row from another."""
+
+    labels: str  # of LABELS
+    trial: int
+    method: str  # ONE, MINIMUM or BEST
+    price: float  # KL coefficient
 
 
-def collect_rankings(task, labels, trial, seed):
-    """-> rankings to learn from, as many others.  Both kinds of people rank the same answers."""
-    rng = np.random.default_rng([seed, 70, trial])
-    prompts = (task.questions * -(-COLLECTED // len(task.questions)))[:COLLECTED]
-    models = {"pretrained": task.pretrained, "sft": task.sft}
-    collected = collect_answers(models, prompts, ANSWERS, rng)
-    who = BIASED if labels == BIASED else "crowd"
-    rankings = rank_answers(task.world, collected, task.people[who], rng)
-    n, half = SHARE_OF[labels], len(rankings) // 2
-    return rankings[:n], rankings[half : half + n]
-
-
-def train_judge(sft, rankings, rng, settings=REWARD):
-    """A reward model on rankings, started from sft (Model) -> Params, normalised as in step 2."""
-    params = with_scalar_head(sft.params, sft.config, rng)
-    encoded = encode_rankings(sft.tokenizer, rankings, sft.config.block_size)
-    train_reward_model(params, sft.config, encoded, settings, rng)
-    prompts = sorted({ranking.prompt for ranking in rankings})
-    normalise_scores(params, score_rows(params, sft.config, reference_rows(sft, prompts, rng)))
-    return params
-
-
-def train_judges(task, labels, trial, members, seed):
-    """-> list of `members` Params from the same rankings, one more from as many other rankings."""
-    mine, others = collect_rankings(task, labels, trial, seed)
-    judges = []
-    for member in range(members):
-        rng = np.random.default_rng([seed, 71, trial, member])
-        judges.append(train_judge(task.sft, mine, rng))
-    return judges, train_judge(task.sft, others, np.random.default_rng([seed, 72, trial]))
+def make_overoptimization_task(lang, seed, out, pool):
+    """The reference, and `pool` answers of it to each question -> Task.  Writes out/sft.npz."""
+    world = World.load(lang)
+    pretrained, sft = train_reference(lang, seed, out)
+    questions = world.questions("train")
+    answers = make_pool(sft, world, questions, pool, np.random.default_rng([seed, 73]))
+    return Task(sft=sft, pretrained=pretrained, world=world, questions=questions, pool=answers)
 
 
 # ---- PPO ------------------------------------------------------------------------------------
 
 
-def run_ppo_row(task, settings, judges, other, method, price, rng, look_rng):
-    """One training -> dict of lists over the checkpoints; the sentences at each.
+class Checkpoints:
+    """Asks a policy before PPO's first iteration, between iterations and after the last.
 
-    rng trains, look_rng asks at the checkpoints.
+    `steps` is given to train_ppo as its progress: what is done between two steps of the loop sees
+    the policy between two iterations.
     """
-    models = PPOModels(
-        task.sft.params.copy(), task.sft.params, judges[0], judges[0].copy(),
-        task.sft.config, task.sft.config,
-    )
-    limit = task.sft.extra["max_new_tokens"]
-    ppo = replace(settings.ppo, kl_coef=price, max_new_tokens=limit)
-    prompts = encode_prompts(task.sft, task.questions)
-    rows, sentences = [], []
-    scored_by = judges if method == MINIMUM else judges[:1]
-    watchers, held_out = (judges, other) if price == 0 else (judges[:1], None)  # stopping is tried
-    for done in practise(models, scored_by, prompts, ppo, rng):
-        if done in settings.checkpoints:
-            row, said = look(task, models, watchers, held_out, settings.per_question, ppo, look_rng)
-            rows.append({"iteration": done} | row)
-            sentences.append(said)
-    curves = {}
-    for name in rows[0]:
-        curves[name] = [float(f"{row[name]:.4g}") for row in rows]
-    return curves, sentences
+
+    def __init__(self, task, settings, models, judges, other, rng):
+        """models: the PPOModels that are trained.  judges: list of Params, the first is PPO's.
+
+        other: a reward model (Params) that PPO has not seen, or None.
+        """
+        self.task, self.settings, self.models = task, settings, models
+        self.judges, self.other, self.rng = judges, other, rng
+        self.rows, self.sentences = [], []
+
+    def steps(self, steps):
+        """The iterations, with a look before each and after the last."""
+        for step in steps:
+            self.look(step)
+            yield step
+        self.look(self.settings.ppo.iterations)
+
+    def look(self, done):
+        """The policy after `done` iterations, if that is a checkpoint: a row of figures, and the
+        first answers to the first and to the last question."""
+        if done not in self.settings.checkpoints:
+            return
+        task, models, settings = self.task, self.models, self.settings.ppo
+        questions = task.questions * self.settings.per_question
+        prompts, limit = encode_prompts(task.sft, questions), task.sft.extra["max_new_tokens"]
+        samples = sample(models.policy, models.config, prompts, limit, self.rng)
+        scores = judge_scores(models, self.judges, samples, settings)  # (M, B)
+        rollout = make_rollout(models, samples, scores[0], 0.0, settings)
+        answers = read_answers(task.sft.tokenizer, questions, samples)
+        verdict = judge_answers(task.world, answers)
+        row = {
+            "iteration": done,
+            "kl": float(rollout.exact_kl.sum(axis=1).mean()),
+            "score": float(scores[0].mean()),
+            "naturalness": verdict.naturalness,
+            "natural": verdict.natural,
+            "length": float(samples.response_mask.sum(axis=1).mean()),  # tokens, EOS included
+        }
+        if self.other is not None:
+            unseen = judge_scores(models, [self.other], samples, settings)  # (1, B)
+            row["held_out"] = float(unseen.mean())
+            row["minimum"] = float(ensemble_minimum(scores).mean())
+            row["disagreement"] = disagreement(scores)
+        self.rows.append(row)
+        said = []
+        for place in (0, len(task.questions) - 1):
+            answer = answers[place]
+            gold = task.world.naturalness(answer.prompt, answer.text, answer.finished)
+            learned = round(float(scores[0, place]), 2)
+            said.append([answer.prompt, answer.text, learned, round(gold, 2)])
+        self.sentences.append(said)
 
 
-def look(task, models, judges, other, per_question, ppo, rng):
-    """The policy at a checkpoint -> figures, the first answer to the first and last question."""
-    questions = task.questions * per_question
-    rollout = make_rollout(models, encode_prompts(task.sft, questions), 0.0, ppo, rng)
-    answers = read_answers(task.sft.tokenizer, questions, rollout)
-    verdict = judge_answers(task.world, answers)
-    scores = judge_scores(models, judges, rollout, ppo.missing_eos_score)  # (M, B)
-    figures = {
-        "kl": float(rollout.exact_kl.sum(axis=1).mean()),
-        "score": float(scores[0].mean()),
-        "naturalness": verdict.naturalness,
-        "natural": verdict.natural,
-        "length": float(rollout.response_mask.sum(axis=1).mean()),
-    }
-    if other is not None:
-        held_out = judge_scores(models, [other], rollout, ppo.missing_eos_score)  # (1, B)
-        figures["held_out"] = float(held_out.mean())
-        figures["minimum"] = float(ensemble_minimum(scores).mean())
-        figures["disagreement"] = disagreement(scores)
-    said = []
-    for row in (0, len(task.questions) - 1):
-        gold = task.world.naturalness(questions[row], answers[row].text, answers[row].finished)
-        said.append([questions[row], answers[row].text, round(float(scores[0, row]), 2),
-                     round(gold, 2)])
-    return figures, said
+def run_ppo_row(task, settings, judges, point, seed):
+    """One training (point.method is ONE or MINIMUM) -> curves {figure: list over the checkpoints},
+    the sentences at each."""
+    rng, look_rng = (np.random.default_rng([seed, use, point.trial]) for use in (74, 75))
+    models = models_of(task.sft, judges.members[0])
+    limit, prompts = task.sft.extra["max_new_tokens"], encode_prompts(task.sft, task.questions)
+    ppo = replace(settings.ppo, kl_coef=point.price, max_new_tokens=limit)
+    settings = replace(settings, ppo=ppo)
+    if point.price == 0:  # there stopping early is tried
+        seen = Checkpoints(task, settings, models, judges.members, judges.other, look_rng)
+    else:
+        seen = Checkpoints(task, settings, models, judges.members[:1], None, look_rng)
+    scored_by = judges.members if point.method == MINIMUM else judges.members[:1]
+    hooks = PPOHooks(score=MinimumScore(scored_by))
+    train_ppo(models, prompts, ppo, rng, hooks, progress=seen.steps)
+    curves = {name: [short(looked[name]) for looked in seen.rows] for name in seen.rows[0]}
+    return curves, seen.sentences
 
 
 # ---- the experiment -------------------------------------------------------------------------
 
 
-def make_task(lang, seed, out, world, people, pool):
-    """The reference, from the bundled model and demonstrations -> Task.  Writes out/sft.npz."""
-    folder = data_folder(lang)
-    pretrained = load_model(folder / "pretrained.npz", LANGUAGE_MODEL)
-    demonstrations = read_demonstrations(folder / "sft.jsonl")[:DEMONSTRATIONS]
-    sft, _ = run_sft(pretrained, demonstrations, Run(out=out, seed=seed))
-    questions = world.questions("train")
-    answers = make_pool(sft, world, questions, pool, np.random.default_rng([seed, 73]))
-    return Task(sft, pretrained, world, people, questions, answers)
-
-
-def wanted_rows(settings, trials):
-    """-> list of (labels, trial, method, price), one group of reward models after the other."""
+def wanted_points(settings, trials):
+    """-> list of Points, one group of reward models after the other."""
     rows = []
     for trial in range(trials):
         for labels in settings.labels:
-            rows += [(labels, trial, ONE, price) for price in settings.prices]
-            rows += [(labels, trial, MINIMUM, 0.0), (labels, trial, BEST, 0.0)]
+            rows += [Point(labels, trial, ONE, price) for price in settings.prices]
+            rows += [Point(labels, trial, MINIMUM, 0.0), Point(labels, trial, BEST, 0.0)]
     return rows
 
 
-def run_row(task, settings, judges, other, pool_scores, key, seed):
-    """One training or one best-of-n -> dict.  key: one of wanted_rows; pool_scores (M,)."""
-    labels, trial, method, price = key
-    start = task.pool["share"] @ pool_scores / len(task.questions)
-    row = {"labels": labels, "trial": trial, "method": method, "price": price}
-    row["score_at_start"] = float(f"{start:.4g}")
-    if method == BEST:
-        row["curves"] = best_of_n_points(task.pool, pool_scores, settings.best_of)
-        sentences = best_of_n_sentences(task.pool, task.questions, pool_scores, settings.best_of)
-    else:
-        generators = [np.random.default_rng([seed, use, trial]) for use in (74, 75)]
-        row["curves"], sentences = run_ppo_row(
-            task, settings, judges, other, method, price, *generators
+def run_row(task, settings, judges, point, seed):
+    """One training or one best-of-n -> dict."""
+    start = task.pool.share @ judges.pool_scores / len(task.questions)
+    figures = point._asdict() | {"score_at_start": short(start)}
+    if point.method == BEST:
+        figures["curves"] = best_of_n_points(task.pool, judges.pool_scores, settings.best_of)
+        said = best_of_n_sentences(
+            task.pool, task.questions, judges.pool_scores, settings.best_of
         )
-    if trial == 0 and price == 0:
-        row["sentences"] = sentences
-    return row
+    else:
+        figures["curves"], said = run_ppo_row(task, settings, judges, point, seed)
+    if point.trial == 0 and point.price == 0:
+        figures["sentences"] = said
+    return figures
 
 
-def run_rows(task, settings, trials, about, path, progress=iter):
-    """Run the rows that are not in the file yet, keeping each at once -> list of dicts.
-
-    about: dict, written into every row.  Raises InputError if the file holds another run's.
-    """
-    done = read_points(path, about)
-    wanted = wanted_rows(settings, trials)
-    known = {(row["labels"], row["trial"], row["method"], row["price"]) for row in done}
-    group = None
-    for key in progress([key for key in wanted if key not in known]):
+def run_rows(task, settings, kept, wanted, progress=iter):
+    """Run the Points that kept (KeptRows) does not have yet."""
+    judges, group = None, None
+    for point in progress(kept.missing(wanted)):
         started = time.process_time()
-        if group != key[:2]:
-            group = key[:2]  # labels, trial
-            judges, other = train_judges(task, *group, settings.members, about["seed"])
-            pool_scores = score_pool(task.sft, judges[0], task.pool)  # (M,)
-        row = run_row(task, settings, judges, other, pool_scores, key, about["seed"])
-        row["cpu_seconds"] = round(time.process_time() - started, 1)
-        done.append(about | row)
-        write_jsonl(path, done)
-    return [r for r in done if (r["labels"], r["trial"], r["method"], r["price"]) in wanted]
+        if group != (point.labels, point.trial):
+            group = (point.labels, point.trial)
+            judges = train_judges(task, *group, settings.members, kept.about["seed"])
+        figures = run_row(task, settings, judges, point, kept.about["seed"])
+        kept.keep(figures | {"cpu_seconds": round(time.process_time() - started, 1)})
 
 
-def run_overoptimization(lang, seed, out, trials, world, people, settings=OverSettings(),
+def run_overoptimization(lang, seed, out, trials, settings=OveroptimizationSettings(),
                          progress=iter):
     """The whole experiment -> dict, also out/overoptimization.json; on the way points.resume.jsonl.
 
-    world measures.  people: {"crowd": list of simulated annotators, "biased": list of them}.
+    The people are SIMULATED.
     """
-    task = make_task(lang, seed, out, world, people, settings.pool)
-    about, kept = {"lang": lang, "seed": seed}, out / "points.resume.jsonl"
-    rows = run_rows(task, settings, trials, about, kept, progress)
-    scale = {name: float(task.pool[name]) for name in ("mean", "deviation")}
-    for row in rows:
-        for name in about:
-            del row[name]
+    about = {"lang": lang, "seed": seed}
+    kept, wanted = KeptRows(out / KEPT, about, Point), wanted_points(settings, trials)
+    task = make_overoptimization_task(lang, seed, out, settings.pool)
+    run_rows(task, settings, kept, wanted, progress)
+    rows = without(kept.about_points(wanted), about)
+    scale = {"mean": task.pool.mean, "deviation": task.pool.deviation}
     results = about | {"trials": trials, "reference": scale, "pool": settings.pool}
     results |= {
         "fits": fits_of(rows, scale, settings.labels),
@@ -288,7 +252,5 @@ def run_overoptimization(lang, seed, out, trials, world, people, settings=OverSe
         "beside_the_free_path": beside_the_free_path(rows, settings.prices, settings.labels),
         "rows": rows,
     }
-    text = json.dumps(results, ensure_ascii=False) + "\n"
-    write_text(out / "overoptimization.json", text)
-    kept.unlink(missing_ok=True)
+    kept.finish(out / "overoptimization.json", results)
     return results

@@ -1,9 +1,28 @@
-"""What the tests of all experiments check alike: the verb's arguments and the picture."""
+"""What the tests of all experiments share: tiny models, the verb's arguments, the picture."""
 
 import warnings
 
+import numpy as np
+
 from minirlhf import plots
 from minirlhf.__main__ import main
+from minirlhf.gpt import GPTConfig, init_params, with_scalar_head
+from minirlhf.step3_ppo import PPOModels, PPOSettings
+from minirlhf.tokenizer import BOS
+
+CONFIG = GPTConfig(vocab_size=7, block_size=12, n_layer=1, n_head=2, n_embd=8)
+PROMPTS = [[BOS, 3], [BOS, 4, 5], [BOS, 6]]
+SETTINGS = PPOSettings(
+    iterations=3, rollout_size=8, minibatch_size=4, max_new_tokens=6, learning_rate=3e-3
+)
+
+
+def tiny_models(seed=0):
+    """Random models in which EOS is likely enough to be said."""
+    rng = np.random.default_rng(seed)
+    policy = init_params(CONFIG, rng)
+    reward = with_scalar_head(policy, CONFIG, rng)
+    return PPOModels(policy.copy(), policy, reward, reward.copy(), CONFIG, CONFIG)
 
 
 def check_wrong_arguments(verb, tmp_path, monkeypatch, capsys):

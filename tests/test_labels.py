@@ -7,21 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from experiments import check_wrong_arguments, draw_with_the_bundled_font
-from test_layers import TOLERANCE, loss_errors
+from helpers.experiments import check_wrong_arguments, draw_with_the_bundled_font
+from helpers.gradients import TOLERANCE, loss_errors
 
 from minirlhf.__main__ import main
 from minirlhf.errors import InputError
-from minirlhf.experiments.kl_estimators.figure import plot_signals
-from minirlhf.experiments.labels import run as minutes
-from minirlhf.experiments.labels import scores_or_rankings as signals
-from minirlhf.experiments.labels.run import WAYS, planned, run_missing, summarise, table
+from minirlhf.experiments.labels import run as labels_run
+from minirlhf.experiments.labels import scores_or_rankings
+from minirlhf.experiments.labels.demonstrations_or_rankings import WAYS
+from minirlhf.experiments.labels.figure import plot_labels
+from minirlhf.experiments.labels.run import Point, planned, summarise
 from minirlhf.experiments.labels.scores_or_rankings import (
     CROWDS,
     KINDS,
     GradedSet,
     LabelledSet,
-    SignalSettings,
+    LabelSettings,
     as_rankings,
     at_minutes,
     exchange_rate,
@@ -32,6 +33,8 @@ from minirlhf.experiments.labels.scores_or_rankings import (
     score_loss,
     set_seconds,
 )
+from minirlhf.experiments.labels.words import table
+from minirlhf.experiments.trials import KeptRows
 from minirlhf.gpt import GPTConfig, init_params
 from minirlhf.gradcheck import numerical_gradient
 from minirlhf.rufus import pipeline
@@ -102,7 +105,7 @@ def test_scores_as_ranks_keep_the_order_and_the_ties():
 
 
 def test_crowds_differ_in_what_they_say():
-    crowds = {c: make_crowd(c, make_annotators, np.random.default_rng(0)) for c in CROWDS}
+    crowds = {c: make_crowd(c, np.random.default_rng(0)) for c in CROWDS}
     usual = crowds[CROWDS[0]][0]
     strict = crowds["strict and generous"][0]
     assert [p.bias for p in strict] == pytest.approx([3 * p.bias for p in usual])
@@ -130,7 +133,7 @@ def test_exchange_rate_and_minutes_by_hand():
     sets = (10, 20, 40)
     assert exchange_rate(sets, [0.5, 0.6, 0.7], [0.5, 0.6, 0.7]) == pytest.approx(1)
     assert exchange_rate(sets, [0.4, 0.5, 0.6], [0.5, 0.6, 0.7]) == pytest.approx(2)
-    settings = SignalSettings()
+    settings = LabelSettings()
     assert set_seconds("rankings", settings) == 28 and set_seconds("raw scores", settings) == 20
     assert at_minutes(10, (15, 60), [0.5, 0.9], 20) == pytest.approx(0.7)
 
@@ -163,7 +166,7 @@ def test_z_scores_mend_lasting_strictness_and_not_moods(lang):
 @pytest.mark.parametrize("lang", RESULTS)
 def test_scores_win_by_the_minute_where_people_agree(lang):
     """A ranking takes 28 assumed seconds and a score 20: so 1.4 sets for one."""
-    dearer = set_seconds("rankings", SignalSettings()) / set_seconds("z-scores", SignalSettings())
+    dearer = set_seconds("rankings", LabelSettings()) / set_seconds("z-scores", LabelSettings())
     for crowd in ("all alike", "one careful person"):
         row = RESULTS[lang]["crowds"][crowd]
         assert row["exchange"]["z-scores"] < dearer, crowd
@@ -205,15 +208,16 @@ def test_truth_is_lost_most_where_sound_alone_is_judged(lang):
 @pytest.mark.parametrize("lang", RESULTS)
 def test_every_trial_is_there(lang):
     rows = RESULTS[lang]["rows"]
-    assert {minutes.key_of(row) for row in rows} == set(planned(RESULTS[lang]["trials"]))
+    points = {Point(*[row.get(name) for name in Point._fields]) for row in rows}
+    assert points == set(planned(RESULTS[lang]["trials"]))
     assert RESULTS[lang]["trials"] == 5
-    known = summarise(rows, SignalSettings(), RESULTS[lang]["pretrained"])
+    known = summarise(rows, LabelSettings(), RESULTS[lang]["pretrained"])
     assert {name: RESULTS[lang][name] for name in known} == known
 
 
 # ---- a tiny run -----------------------------------------------------------------------------
 
-TINY = SignalSettings(sets=(4, 8), held_out=6)
+TINY = LabelSettings(sets=(4, 8), held_out=6)
 
 
 def tiny_settings():
@@ -221,8 +225,8 @@ def tiny_settings():
 
 
 def test_a_tiny_run_of_the_verb(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(signals, "SignalSettings", tiny_settings)
-    monkeypatch.setattr(minutes, "MINUTES", (4,))
+    monkeypatch.setattr(scores_or_rankings, "LabelSettings", tiny_settings)
+    monkeypatch.setattr(labels_run, "MINUTES", (4,))
     tiny_ppo = replace(PPO, iterations=1, rollout_size=8, minibatch_size=8, ppo_epochs=1)
     monkeypatch.setattr(pipeline, "PPO", tiny_ppo)
     out = tmp_path / "out"
@@ -241,12 +245,12 @@ def test_another_runs_points_are_not_taken(tmp_path):
     path = tmp_path / "points.resume.jsonl"
     path.write_text('{"experiment": "crowd", "lang": "en", "seed": 0}\n', encoding="utf-8")
     with pytest.raises(InputError, match="another run"):
-        run_missing(None, TINY, PPO, 1, {"lang": "zh", "seed": 0}, path)
+        KeptRows(path, {"lang": "zh", "seed": 0}, Point)
 
 
 @pytest.mark.parametrize("lang", RESULTS)
 def test_the_picture_has_every_glyph_and_a_caption(lang, tmp_path, monkeypatch):
-    figure = draw_with_the_bundled_font(plot_signals, RESULTS[lang], lang, tmp_path, monkeypatch)
+    figure = draw_with_the_bundled_font(plot_labels, RESULTS[lang], lang, tmp_path, monkeypatch)
     assert len(figure.axes) == 6
 
 

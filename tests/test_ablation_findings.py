@@ -1,11 +1,10 @@
-"""The bug gallery: every sentence held by the committed results of both languages
+"""What the ablations broke: every sentence held by the committed results of both languages
 (benchmarks/ablations_LANG.json), one of their runs trained again, and a tiny run of the verb.
 
 "Higher" in a sentence about both languages: each of the three trials lies higher than each of the
 healthy run's.  "The same": the means differ by less than SAME.
 """
 
-import inspect
 import json
 import re
 from dataclasses import replace
@@ -13,33 +12,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from experiments import check_wrong_arguments, draw_with_the_bundled_font
+from helpers.experiments import check_wrong_arguments, draw_with_the_bundled_font
 
 from minirlhf import plots
 from minirlhf.__main__ import main
 from minirlhf.beyond.policy_gradient import k3_loss
 from minirlhf.cli import experiments as commands
-from minirlhf.data import read_demonstrations, read_prompts
+from minirlhf.data import read_demonstrations
 from minirlhf.errors import InputError
+from minirlhf.experiments.ablations.changes import ABLATIONS, HEALTHY, k2_loss, train
+from minirlhf.experiments.ablations.figure import plot_ablations
 from minirlhf.experiments.ablations.run import (
-    ABLATIONS,
-    HEALTHY,
     REGIMES,
+    Point,
     all_figures,
-    k2_loss,
+    make_ablations_task,
     run_ablations,
-    run_missing,
     run_one,
     summarise,
 )
 from minirlhf.experiments.ablations.words import EXHIBITS, NOTHING, PANELS, sentences, table
-from minirlhf.experiments.frontier import figure as pictures
-from minirlhf.experiments.frontier.run import make_task
+from minirlhf.experiments.trials import KeptRows, fresh
+from minirlhf.messages import load_messages
 from minirlhf.rufus import pipeline
-from minirlhf.rufus.answers import encode_prompts
-from minirlhf.rufus.measure import GoldWatch
 from minirlhf.rufus.pipeline import PPO
-from minirlhf.rufus.world import World, data_folder
+from minirlhf.rufus.world import data_folder
 
 REPO = Path(__file__).parent.parent
 LANGS = ("en", "zh")
@@ -122,11 +119,12 @@ def test_three_trials_of_every_ablation_at_two_learning_rates(lang):
 
 def test_every_ablation_has_its_sentences_in_both_languages():
     assert tuple(EXHIBITS) == ABLATIONS
+    say = load_messages("zh")
     for exhibit in EXHIBITS.values():
-        for english, chinese in (exhibit.verdict, exhibit.broke, exhibit.seen):
+        for english in (exhibit.verdict, exhibit.broke, exhibit.seen):
             assert english.replace("±", "").replace("ε", "").replace("−", "").isascii()
-            assert any("\u4e00" <= char <= "\u9fff" for char in chinese)
-        for text in (exhibit.broke[0], exhibit.seen[0]):
+            assert any("\u4e00" <= char <= "\u9fff" for char in say(english))
+        for text in (exhibit.broke, exhibit.seen):
             assert len(re.findall(r"(?<!et al)\.(?: |$)", text)) in (1, 2), text
     for lang in LANGS:
         lines = sentences(lang)
@@ -135,8 +133,8 @@ def test_every_ablation_has_its_sentences_in_both_languages():
 
 
 def test_every_sign_is_on_the_dashboard_and_shows_in_every_trial_of_both_languages():
-    drawn = inspect.getsource(plots.plot_dashboard)
-    assert all(f'("{key}", ' in drawn for key in DASHBOARD)
+    drawn = {key for _, _, lines in plots.DASHBOARD for key, *_ in lines}
+    assert set(DASHBOARD) == drawn
     for name, exhibit in EXHIBITS.items():
         assert exhibit.regime in REGIMES and exhibit.picture in PANELS
         assert exhibit.picture in DASHBOARD
@@ -295,18 +293,17 @@ def test_nothing_broke_in_four_of_twelve():
             if all(factor(lang, "usual", name, "kl_exact") < 1.24 for lang in LANGS):
                 found.append(name)
     assert found == [name for name in ABLATIONS if EXHIBITS[name].verdict == NOTHING]
-    assert len(found) == 4 and "four panels" in pictures.plot_gallery(RESULTS["en"]).get_label()
+    assert len(found) == 4 and "four panels" in plot_ablations(RESULTS["en"]).get_label()
 
 
 # ---- run again ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_of_the_committed_results_comes_out_again(tmp_path):
-    models, _, _, limit, sft = make_task("zh", 0, tmp_path)
-    prompts = encode_prompts(sft, read_prompts(data_folder("zh") / "prompts.jsonl", "train"))
-    watch = GoldWatch(World.load("zh"), sft.tokenizer)
+    task, limit = make_ablations_task("zh", 0, tmp_path)
     settings = replace(PPO, max_new_tokens=limit)
-    got = run_one((models, prompts, watch), "usual", "EOS masked out", 1, settings, 0)
+    got = run_one(task, Point("usual", "EOS masked out", 1), settings, 0)
     runs = RESULTS["zh"]["runs"]
     wanted = next(run for run in runs if (run["regime"], run["name"], run["trial"])
                   == ("usual", "EOS masked out", 1))
@@ -320,7 +317,7 @@ def test_a_run_of_the_committed_results_comes_out_again(tmp_path):
 def tiny(tmp_path_factory):
     """-> folder, results of every ablation in miniature."""
     out = tmp_path_factory.mktemp("ablations")
-    return out, run_ablations("zh", 3, out, 1, World.load("zh"), TINY)
+    return out, run_ablations("zh", 3, out, 1, TINY)
 
 
 def test_a_tiny_run_from_start_to_end(tiny):
@@ -333,10 +330,16 @@ def test_a_tiny_run_from_start_to_end(tiny):
     assert all(np.isfinite(run["end"]["score"]) for run in results["runs"])
 
 
-def test_without_a_judge_there_are_no_gold_figures(tmp_path):
-    results = run_ablations("zh", 3, tmp_path, 1, None, replace(TINY, iterations=1))
-    assert "natural" not in results["runs"][0]["end"]
-    assert table(results)[2].endswith(" | – |")
+def test_the_gold_judge_measures_and_nothing_of_it_reaches_the_policy(tmp_path):
+    task, limit = make_ablations_task("zh", 3, tmp_path)
+    settings, seen = replace(TINY, iterations=2, max_new_tokens=limit), []
+    for watch in (task.watch, None):
+        models = fresh(task.models)
+        rng = np.random.default_rng(0)
+        history = train(HEALTHY, models, task.prompts, settings, rng, watch)
+        seen.append(("natural" in history[0], models.policy.flat.tobytes()))
+    assert [known for known, _ in seen] == [True, False]
+    assert seen[0][1] == seen[1][1]
 
 
 def test_a_run_that_was_interrupted_goes_on_and_ends_the_same(tiny, tmp_path):
@@ -346,15 +349,14 @@ def test_a_run_that_was_interrupted_goes_on_and_ends_the_same(tiny, tmp_path):
                 raise KeyboardInterrupt
             yield step
 
-    world = World.load("zh")
     with pytest.raises(KeyboardInterrupt):
-        run_ablations("zh", 3, tmp_path, 1, world, TINY, stop_early)
+        run_ablations("zh", 3, tmp_path, 1, TINY, stop_early)
     kept = tmp_path / "points.resume.jsonl"
     assert len(kept.read_text(encoding="utf-8").splitlines()) == 4
     assert not (tmp_path / "ablations.json").exists()
     with pytest.raises(InputError, match="another run"):
-        run_missing(None, 1, TINY, {"lang": "zh", "seed": 4}, kept)
-    results = run_ablations("zh", 3, tmp_path, 1, world, TINY)
+        KeptRows(kept, {"lang": "zh", "seed": 4}, Point)
+    results = run_ablations("zh", 3, tmp_path, 1, TINY)
     for got, wanted in zip(results["runs"], tiny[1]["runs"], strict=True):
         assert got["name"] == wanted["name"]
         assert (got["end"], got["curves"]) == (wanted["end"], wanted["curves"])
@@ -366,12 +368,13 @@ def test_a_run_that_was_interrupted_goes_on_and_ends_the_same(tiny, tmp_path):
 @pytest.mark.parametrize("lang", LANGS)
 def test_the_picture_has_every_glyph_and_a_caption(lang, tmp_path, monkeypatch):
     figure = draw_with_the_bundled_font(
-        pictures.plot_gallery, RESULTS[lang], lang, tmp_path, monkeypatch
+        plot_ablations, RESULTS[lang], lang, tmp_path, monkeypatch
     )
     assert len(figure.axes) == len(ABLATIONS)
+    say = load_messages(lang)
     titles = [ax.get_title(loc="left") for ax in figure.axes]
     for title, exhibit in zip(titles, EXHIBITS.values(), strict=True):
-        assert exhibit.verdict[LANGS.index(lang)] in title
+        assert say(exhibit.verdict) in title
         assert ("4" in title) == (exhibit.regime == "bold")
 
 

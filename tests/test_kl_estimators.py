@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from experiments import check_wrong_arguments, draw_with_the_bundled_font
+from helpers.experiments import check_wrong_arguments, draw_with_the_bundled_font
 
 from minirlhf.__main__ import main
 from minirlhf.beyond.policy_gradient import policy_forward
 from minirlhf.data import Example
 from minirlhf.errors import InputError
 from minirlhf.experiments.kl_estimators import estimators
-from minirlhf.experiments.kl_estimators import run as stations
 from minirlhf.experiments.kl_estimators.estimators import (
     KINDS,
     USES,
@@ -32,7 +31,9 @@ from minirlhf.experiments.kl_estimators.estimators import (
     with_reference,
 )
 from minirlhf.experiments.kl_estimators.figure import plot_estimators
-from minirlhf.experiments.kl_estimators.run import run_estimators, table
+from minirlhf.experiments.kl_estimators.run import Point, run_estimators
+from minirlhf.experiments.kl_estimators.words import table
+from minirlhf.experiments.trials import KeptRows
 from minirlhf.gpt import GPTConfig, init_params, with_scalar_head
 from minirlhf.gradcheck import numerical_gradient
 from minirlhf.step3_ppo import PPOModels
@@ -294,7 +295,7 @@ def test_another_runs_points_are_not_taken(tmp_path):
     path = tmp_path / "points.resume.jsonl"
     path.write_text('{"trial": 0, "lang": "en", "seed": 0}\n', encoding="utf-8")
     with pytest.raises(InputError, match="another run"):
-        stations.run_trials(None, TINY, 1, {"lang": "zh", "seed": 0}, path)
+        KeptRows(path, {"lang": "zh", "seed": 0}, Point)
 
 
 def test_directions_of_a_tiny_world_have_every_use(world):
