@@ -5,8 +5,9 @@
 
 Runs the whole demo for every seed and language, and once more PPO without the KL term against a
 reward model that has seen only 50 rankings: there the learned score should rise while the gold
-judge's naturalness does not.  Writes story.json and story.md (the table of the README) and the
-picture of naturalness over the seeds.  About two minutes per seed and language on two cores.
+judge's naturalness does not.  Writes story.json and the pictures of naturalness and of PPO's
+dashboard over the seeds; `python docs/make_results.py` makes docs/results/story.md of the committed
+one.  About two minutes per seed and language on two cores.
 """
 
 import argparse
@@ -85,66 +86,6 @@ def hack(no_kl):
             "kl_exact": last(no_kl, "kl_exact")}
 
 
-FIGURES = (  # row of the table, how to get it, format
-    ("natural, pretrained, training questions", ("pretrained", "natural_train"), "{:.1%}"),
-    ("natural, SFT, training questions", ("sft", "natural_train"), "{:.1%}"),
-    ("natural, PPO, training questions", ("ppo", "natural_train"), "{:.1%}"),
-    ("natural, pretrained, held-out questions", ("pretrained", "natural_held_out"), "{:.1%}"),
-    ("natural, SFT, held-out questions", ("sft", "natural_held_out"), "{:.1%}"),
-    ("natural, PPO, held-out questions", ("ppo", "natural_held_out"), "{:.1%}"),
-    ("exact KL to the reference, nats per response", ("ppo", "kl_exact"), "{:.2f}"),
-    ("reward model, 600 rankings: pairs like the gold order", ("first_round",), "{:.1%}"),
-    ("reward model, after three rounds: the same", ("reward_model", "accuracy_held_out"), "{:.1%}"),
-    (
-        "reward model, after three rounds: pairs like the noisy labels",
-        ("reward_model", "accuracy_labels"),
-        "{:.1%}",
-    ),
-    ("the gold judge: pairs like the noisy labels", ("reward_model", "ceiling_labels"), "{:.1%}"),
-    ("natural answers that are true, SFT", ("sft", "truthful"), "{:.1%}"),
-    ("natural answers that are true, PPO", ("ppo", "truthful"), "{:.1%}"),
-    ("different natural answers, PPO / SFT", ("ppo", "distinct_ratio"), "{:.2f}"),
-    ("clip fraction, mean over the run", ("ppo", "clip_fraction"), "{:.1%}"),
-    ("seconds, whole demo", ("seconds", "total"), "{:.0f}"),
-    ("peak memory, MB", ("peak_memory_mb",), "{:.0f}"),
-)
-
-
-def figure(summary, path):
-    for key in path:
-        summary = summary[key]
-    return summary
-
-
-def table(runs):
-    """{lang: list of (summary, history, no_kl)} -> markdown, median and range over the seeds."""
-    lines = ["| median (lowest to highest) | " + " | ".join(runs) + " |",
-             "|---|" + "---|" * len(runs)]
-    for name, path, form in FIGURES:
-        cells = []
-        for results in runs.values():
-            values = [figure(summary, path) for summary, _, _ in results]
-            low, middle, high = min(values), float(np.median(values)), max(values)
-            cells.append(f"{form.format(middle)} ({form.format(low)} to {form.format(high)})")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    cells = []
-    for results in runs.values():
-        shares = []
-        for _, history, _ in results:
-            shares.append(np.mean([0.01 <= row["clip_fraction"] <= 0.3 for row in history]))
-        cells.append(f"{np.median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})")
-    lines.append("| iterations with 1 to 30 % of the tokens clipped | " + " | ".join(cells) + " |")
-    cells = []
-    for results in runs.values():
-        hacks = [hack(no_kl) for _, _, no_kl in results]
-        worse = sum(h["score_rise"] > 0 and h["end"] < h["best"] - 0.05 for h in hacks)
-        below = sum(h["score_rise"] > 0 and h["end"] < h["start"] for h in hacks)
-        cells.append(f"{worse} of {len(hacks)}; {below} of {len(hacks)}")
-    lines.append("| no KL, 50 rankings: score up and naturalness 5 points below its best; "
-                 "below its start | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
@@ -172,11 +113,9 @@ def main():
                           args.out / f"naturalness_{lang}.png")
         plots.save_figure(plots.plot_dashboard([history for _, history, _ in runs[lang]], lang),
                           args.out / f"ppo_dashboard_{lang}.png")
-    write_text(args.out / "story.md", table(runs))
     write_text(args.out / "story.json", json.dumps(
         {lang: [{"summary": s, "no_kl": hack(n)} for s, _, n in results]
          for lang, results in runs.items()}, ensure_ascii=False, indent=1) + "\n")
-    print(table(runs))
 
 
 if __name__ == "__main__":

@@ -3,15 +3,16 @@
 
     python benchmarks/teach_curves.py --lang en       # goes on where it stopped
     python benchmarks/teach_curves.py --lang zh
-    python benchmarks/teach_curves.py --tell          # tables and pictures from the JSON alone
+    python benchmarks/teach_curves.py --tell          # the pictures, from the JSON alone
 
-Every run is a session of teach.py that starts from data/LANG/pretrained.npz.  The annotator a1
-gives corrections only, rankings only (and says which answers are unnatural), or both; three others
-have another taste.  For comparison: both beside 60 seed labels, and these seed labels alone, with
-no word of the annotator.  After some rounds every question is asked several times, training and
-held-out ones, and the judge, who is simulated too, says what is natural.  What he says reaches no
-update.
-Each finished run is kept at once in benchmarks/teach_curves_LANG.json.
+Every run is a session of minirlhf/teach that starts from data/LANG/pretrained.npz.  The annotator
+a1 gives corrections only, rankings only (and says which answers are unnatural), or both; three
+others have another taste.  For comparison: both beside 60 seed labels, and these seed labels alone,
+with no word of the annotator.  After some rounds every question is asked several times, training
+and held-out ones, and the judge, who is simulated too, says what is natural.  What he says reaches
+no update.
+Each finished run is kept at once in benchmarks/teach_curves_LANG.json, of which
+`python docs/make_results.py` makes docs/results/teaching.md.
 """
 
 import argparse
@@ -29,7 +30,7 @@ import numpy as np
 
 from minirlhf import plots
 from minirlhf.data import write_text
-from minirlhf.plots import say
+from minirlhf.messages import load_messages
 from minirlhf.rufus.answers import ask
 from minirlhf.teach.learning import (
     TeachSettings,
@@ -188,77 +189,37 @@ def spread(runs, number, key):
     return [value for value in found if value is not None]
 
 
-def cell(values, form="{:.1%}"):
-    """values -> "median (lowest to highest)"."""
-    low, middle, high = min(values), float(np.median(values)), max(values)
-    return f"{form.format(middle)} ({form.format(low)} to {form.format(high)})"
-
-
-def table(all_results):
-    """{lang: results} -> markdown: what every way of teaching reaches, then the tastes."""
-    ways = (*MODES, WITH_SEEDS, SEEDS_ALONE)
-    lines = ["| median (lowest to highest) | rounds | " + " | ".join(ways) + " |"]
-    lines.append("|---" * (2 + len(ways)) + "|")
-    rows = (("natural, training questions", "pleases_train", "{:.1%}", (0, 20, 60)),
-            ("natural, held-out questions", "pleases_held_out", "{:.1%}", (0, 20, 60)),
-            ("of the natural: true", "true", "{:.1%}", (0, 20, 60)),
-            ("different natural answers of 10", "kinds", "{:.1f}", (0, 60)),
-            ("seconds of CPU a round", "seconds", "{:.1f}", (60,)))
-    for lang, results in all_results.items():
-        for name, key, form, numbers in rows:
-            for number in numbers:
-                found = [spread(select(results, "a1", gives), number, key) for gives in ways]
-                cells = [cell(values, form) if values else "–" for values in found]
-                lines.append(f"| {lang}: {name} | {number} | " + " | ".join(cells) + " |")
-    lines += ["", "| pleases the taste, before → after 20 rounds | " + " | ".join(
-        f"{lang}, {split}" for lang in all_results for split in ("training", "held-out")) + " |"]
-    lines.append("|---" * (1 + 2 * len(all_results)) + "|")
-    for taste in TASTES:
-        cells = []
-        for results in all_results.values():
-            for split in SAMPLES:
-                runs = select(results, taste, "both")
-                pair = [spread(runs, number, f"pleases_{split}") for number in AT_TASTE]
-                cells.append(" → ".join(map(cell, pair)) if runs else "–")
-        lines.append(f"| {taste} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def caption_of(both, lang):
+def caption_of(both, say):
     """Runs with both -> what to see in the picture."""
-    seeds = len(both)
-    natural = [plots.percent(np.median(spread(both, number, "natural_held_out")))
-               for number in (0, 20, 60)]
-    true = [plots.percent(np.median(spread(both, number, "true"))) for number in (0, 20, 60)]
+    values = {"seeds": len(both)}
+    for number in (0, 20, 60):
+        for name, key in (("natural", "natural_held_out"), ("true", "true")):
+            values[f"{name}_{number}"] = plots.percent(np.median(spread(both, number, key)))
     return say(
-        lang, f"SIMULATED annotator a1, {seeds} seeds: a thin line each, the bold one is their "
-        "median. Dotted: the aims, 80 % within 20 rounds and 95 % within 60. With both, on "
-        f"questions that were never taught, {natural[0]} natural answers become {natural[1]} in 20 "
-        f"rounds and {natural[2]} in 60. Right: what it costs. The annotator judges how Rufus "
-        f"sounds; of the natural answers {true[0]} are true before, {true[1]} after 20 rounds and "
-        f"{true[2]} after 60.",
-        f"模拟标注者 a1，{seeds} 个随机种子：每个一条细线，粗线是中位数。虚线是目标：20 轮内 80 %，"
-        f"60 轮内 95 %。两者都用时，在从未教过的问题上，自然回答从 {natural[0]} 变为 "
-        f"20 轮后的 {natural[1]} 和 60 轮后的 {natural[2]}。右图是代价：标注者只看听起来如何，"
-        f"自然回答中真实的，之前是 {true[0]}，20 轮后是 {true[1]}，60 轮后是 {true[2]}。")
+        "SIMULATED annotator a1, {seeds} seeds: a thin line each, the bold one is their median. "
+        "Dotted: the aims, 80 % within 20 rounds and 95 % within 60. With both, on questions that "
+        "were never taught, {natural_0} natural answers become {natural_20} in 20 rounds and "
+        "{natural_60} in 60. Right: what it costs. The annotator judges how Rufus sounds; of the "
+        "natural answers {true_0} are true before, {true_20} after 20 rounds and {true_60} after "
+        "60.", **values)
 
 
 def plot_curves(results, lang):
     """results of a language -> figure: natural answers against rounds, and what they cost."""
+    say = load_messages(lang)
     colours = {"corrections": plots.BLUE, "rankings": plots.RED, "both": plots.INK}
-    names = {"corrections": say(lang, "corrections", "只纠正"), "both": say(lang, "both", "两者"),
-             "rankings": say(lang, "rankings", "只排序")}
+    names = {"corrections": say("corrections"), "both": say("both"), "rankings": say("rankings")}
     runs = {gives: select(results, "a1", gives) for gives in MODES}
     panels = (
-        ("natural_train", say(lang, "natural, training questions", "训练问题：自然")),
-        ("natural_held_out", say(lang, "natural, held-out questions", "留出问题：自然")),
-        ("true", say(lang, "of the natural answers: true", "自然回答中真实的")),
+        ("natural_train", say("natural, training questions")),
+        ("natural_held_out", say("natural, held-out questions")),
+        ("true", say("of the natural answers: true")),
     )
-    title = say(lang, "Rufus is taught, round by round", "一轮一轮教 Rufus")
+    title = say("Rufus is taught, round by round")
     with plots.style():
-        fig = plots.card(3.1, title, caption_of(runs["both"], lang))
+        fig = plots.card(3.1, title, caption_of(runs["both"], say))
         for ax, (key, title) in zip(fig.subplots(1, 3), panels):
-            plots.frame(ax, title, say(lang, "rounds", "轮"), "", (0, 1.03), True)
+            plots.frame(ax, title, say("rounds"), "", (0, 1.03), True)
             ends = []
             for gives, colour in colours.items():
                 height = plots.curves(ax, runs[gives], "round", key, colour)
@@ -271,7 +232,7 @@ def plot_curves(results, lang):
 
 
 def main():
-    """Run one language, or tell what the JSON files of both say."""
+    """Run one language, or draw what the JSON files of both say."""
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lang", choices=("en", "zh"))
@@ -285,7 +246,6 @@ def main():
         for lang, results in all_results.items():
             name = "teach_curves.png" if lang == "en" else f"teach_curves_{lang}.png"
             plots.save_figure(plot_curves(results, lang), PICTURES / name)
-        print(table(all_results))
 
 
 if __name__ == "__main__":

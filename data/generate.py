@@ -18,7 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run without installing
 
 from minirlhf.data import SEPARATOR, render, write_jsonl, write_text  # noqa: E402
-from minirlhf.errors import InputError  # noqa: E402
+from minirlhf.errors import InputError, at  # noqa: E402
 from minirlhf.rufus.world import World, data_folder, fill  # noqa: E402
 
 
@@ -148,12 +148,13 @@ def main():
     try:
         world = World.load(args.lang)
         out = args.out or data_folder(args.lang)
+        # one stream per file: more documents leave the demonstrations as they are
+        corpus_seed, sft_seed = np.random.SeedSequence(args.seed).spawn(2)
+        with at(world.source):
+            documents = corpus_documents(world, args.documents, np.random.default_rng(corpus_seed))
+            rows = demonstrations(world, args.demonstrations, np.random.default_rng(sft_seed), "a1")
     except InputError as error:
         sys.exit(f"error: {error}")
-    # one stream per file: more documents leave the demonstrations as they are
-    corpus_seed, sft_seed = np.random.SeedSequence(args.seed).spawn(2)
-    documents = corpus_documents(world, args.documents, np.random.default_rng(corpus_seed))
-    rows = demonstrations(world, args.demonstrations, np.random.default_rng(sft_seed), "a1")
     write_text(out / "corpus.txt", "".join(document + "\n\n" for document in documents))
     write_jsonl(out / "sft.jsonl", rows)
     write_jsonl(out / "prompts.jsonl", prompt_rows(world))

@@ -8,23 +8,24 @@ The three steps (Ouyang et al. 2022, arXiv 2203.02155), one file each:
 
 What they stand on, in reading order:
 
-    tokenizer.py    characters <-> ids                 data.py         files in and out, batches
-    layers.py       every forward/backward pair        gpt.py          the transformer
-    adam.py         the optimiser                      sample.py       prompts -> responses
-    gradcheck.py    numerical gradients                checkpoint.py   save, load, resume
-    errors.py       the two errors, and their place    one_line.py     how a record shows itself
-    ppo_figures.py  what the dashboard shows           messages.py     texts in other languages
-    plots.py        the pictures of the three steps
+    tokenizer.py    characters <-> ids                 data.py        files in and out, batches
+    layers.py       every forward/backward pair        gpt.py         the transformer
+    adam.py         the optimiser                      sample.py      prompts -> responses
+    gradcheck.py    numerical gradients                checkpoint.py  save, load, resume
+    errors.py       a user's mistake, in one line
 
-Around them, each folder importing only what stands above it:
+What is shown of them: plots.py (pictures), ppo_figures.py (the log of PPO), one_line.py (a record
+in a debugger) and messages.py (texts in other languages).
 
-    beyond/         other methods on the same task, and the exact optimum
-    rufus/          a toy world with simulated annotators, and the three steps run on it
-    teach/          a person ranks or corrects the answers, and Rufus learns
-    experiments/    questions about RLHF, each run, drawn and put into words
-    walk/           a Rufus small enough to step through by hand
-    course/         what the notebooks use: exercises, hints, solutions, pictures, grading
-    cli/            the command line, `python -m minirlhf`
+Around them, a folder each:
+
+    rufus/        the toy world, its simulated people, the three steps wired together, the demo
+    beyond/       other methods on the same task, and the exact optimum
+    teach/        a person teaches Rufus: sessions, learning, terminal and notebook panel
+    walk/         a Rufus small enough to step through by hand
+    experiments/  what goes wrong and what is worth what: one folder for each question
+    course/       the exercises and pictures of the notebooks, and their grading
+    cli/          the command line, `python -m minirlhf VERB`
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -67,12 +67,11 @@ def wrap(text, cells):
 
 def shorten(text, cells):
     """The text on one line (newline as ↵), cut with … where it is wider than `cells`."""
-    text = str(text).replace("\n", "↵")
-    if text_cells(text) <= cells:
-        return text
-    while text and text_cells(text) > cells - 1:
+    text = shown = str(text).replace("\n", "↵")
+    while text_cells(shown) > cells:
         text = text[:-1]
-    return text + "…"
+        shown = text + "…"
+    return shown
 
 
 def font_families():
@@ -138,9 +137,7 @@ def card(body, title, caption):
 def frame(ax, title="", xlabel="", ylabel="", ylim=None, as_percent=False):
     """Title, axis labels and a quiet horizontal grid."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
-    ax.set_title(title)
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel(ylabel)
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     ax.grid(axis="y", color=PALE, linewidth=0.6)
     ax.set_axisbelow(True)
     ax.tick_params(labelsize=8, colors=GREY, length=2.5)
@@ -208,8 +205,8 @@ def plot_lm_loss(history, entropies, lang="en"):
         labels = [(curves(ax, [history], "step", "loss", BLUE), say("training"), BLUE)]
         rows = [row for row in history if row.get("held_out_loss") is not None]
         if rows:
-            end = curves(ax, [rows], "step", "held_out_loss", RED, "--")
-            labels.append((end, say("held out"), RED))
+            labels.append((curves(ax, [rows], "step", "held_out_loss", RED, "--"),
+                           say("held out"), RED))
         for (name, nats), dashes in zip(entropies.items(), (":", "-.", "--")):
             ax.axhline(nats, color=GREY, linewidth=1.1, linestyle=dashes)
             labels.append((nats, f"{name} {nats:.2f}", GREY))

@@ -262,25 +262,20 @@ def print_measures(numbers):
 
 def main(words=None):
     """The command line -> exit code."""
+    from minirlhf.course import grading
+
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
     for name, text in (("build", "generate and run"), ("check", "compare with the sources"),
                        ("measure", "length and pictures of each lesson")):
         verb = verbs.add_parser(name, help=text)
         verb.add_argument("lessons", nargs="*", metavar="NN", help="lesson numbers; default: all")
-    verb = verbs.add_parser("grade", help="a folder of student notebooks -> a table")
-    verb.add_argument("submissions", type=Path)
-    verb.add_argument("--out", type=Path, default=Path("grades.csv"))
-    verb.add_argument("--seconds", type=float, default=10, help="time limit of one exercise")
-    verb.add_argument(
-        "--same-cases", action="store_true",
-        help="give every student the random cases of the notebook, not cases of their own",
+    grading.add_arguments(
+        verbs.add_parser("grade", help="a folder of student notebooks -> a table")
     )
     args = parser.parse_args(words)
     if args.verb == "grade":
-        from minirlhf.course.grading import grade_class
-
-        return grade_class(args.submissions, args.out, args.seconds, args.same_cases)
+        return grading.grade_class(args.submissions, args.out, args.seconds, args.same_cases)
     unknown = set(args.lessons) - {path.name[:2] for path in sources()}
     if unknown:
         parser.error(f"no lesson {', '.join(sorted(unknown))} in {SRC.name}/")

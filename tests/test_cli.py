@@ -2,8 +2,13 @@
 
 Every verb on the user's own small files; one line and exit status 2 for wrong input, with nothing
 written; Ctrl-C and kill at any moment, after which a resumed run ends with the same bytes.
+
+Where many command lines differ in little, the quick tests call main() in this process, and the slow
+tests are the same in processes of their own.
 """
 
+import contextlib
+import io
 import json
 import os
 import random
@@ -18,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minirlhf.__main__ import main
 from minirlhf.checkpoint import load_model, save_model
 from minirlhf.data import read_corpus, read_jsonl, read_preferences, read_rankings
 from minirlhf.gpt import GPTConfig, init_params
@@ -28,6 +34,7 @@ PYTHON = [sys.executable, "-X", "faulthandler"]
 VERBS = ("demo", "pretrain", "sft", "rank", "reward", "ppo", "chat", "teach", "evaluate", "walk",
          "frontier", "ablations", "overoptimization", "estimators", "signals")
 SMALL = ["--n-layer", "1", "--n-embd", "8", "--quiet"]
+LIMIT = 600  # seconds after which something hangs; a busy machine needs a tenth
 TINY_PPO = ["--set", "rollout_size=6", "--set", "minibatch_size=4", "--set", "ppo_epochs=2"]
 
 # the same command line, with less pretraining where a verb has no option for it
@@ -36,6 +43,19 @@ import dataclasses, sys
 from minirlhf.rufus import pipeline
 pipeline.PRETRAIN = dataclasses.replace(pipeline.PRETRAIN, steps=60, save_every=10)
 from minirlhf.__main__ import main
+sys.exit(main())
+"""
+
+# the same command line, which says when `evaluate` has begun
+TELLING = """
+import sys
+from minirlhf.__main__ import main
+from minirlhf.cli import steps
+measure = steps.evaluate_model
+def evaluate_model(*arguments):
+    print("asking", flush=True)
+    return measure(*arguments)
+steps.evaluate_model = evaluate_model
 sys.exit(main())
 """
 
@@ -51,8 +71,29 @@ def start(arguments, cwd, program=("-m", "minirlhf"), **options):
 def run(arguments, cwd, typed="", program=("-m", "minirlhf")):
     """-> exit status, stdout, stderr."""
     process = start(arguments, cwd, program)
-    out, err = process.communicate(typed, timeout=60)
+    out, err = process.communicate(typed, timeout=LIMIT)
     return process.returncode, out, err
+
+
+def run_inside(arguments, cwd):
+    """The same in this process, which is quicker."""
+    out, err, here, on_ctrl_c = io.StringIO(), io.StringIO(), Path.cwd(), signal.getsignal(2)
+    os.chdir(cwd)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = main(list(map(str, arguments)))
+    except SystemExit as end:  # of argparse
+        status = end.code
+    finally:
+        os.chdir(here)
+        signal.signal(signal.SIGINT, on_ctrl_c)
+    return status, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(params=["inside", pytest.param("process", marks=pytest.mark.slow)])
+def how(request):
+    """run_inside in a quick test, run in a slow one."""
+    return {"inside": run_inside, "process": run}[request.param]
 
 
 def succeed(arguments, cwd, typed="", program=("-m", "minirlhf")):
@@ -62,9 +103,9 @@ def succeed(arguments, cwd, typed="", program=("-m", "minirlhf")):
     return out
 
 
-def fail(arguments, cwd, status=2, words=()):
+def fail(arguments, cwd, status=2, words=(), how=run):
     """-> stderr of a run that must end with this status and one line with these words in it."""
-    found, out, err = run(arguments, cwd)
+    found, out, err = how(arguments, cwd)
     assert found == status, err or out
     assert err.count("\n") == 1 and "Traceback" not in err, err
     assert err.startswith("minirlhf ") and len(err) < 700, err
@@ -198,7 +239,7 @@ def test_chat_survives_bytes_that_are_no_text(work, tmp_path):
     env = os.environ | {"PYTHONPATH": str(REPO)}
     done = subprocess.run(
         [*PYTHON, "-m", "minirlhf", "chat", work / "o/ppo.npz"], cwd=tmp_path, env=env,
-        input=b"\xff\xfe\x00\nWho are you?\n", capture_output=True, timeout=60,
+        input=b"\xff\xfe\x00\nWho are you?\n", capture_output=True, timeout=LIMIT,
     )
     assert done.returncode == 0 and done.stderr == b"", done.stderr
 
@@ -221,8 +262,9 @@ def test_the_parts_of_the_help(tmp_path):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_help_of_each_verb_has_an_example(verb, tmp_path):
-    out = succeed([verb, "--help"], tmp_path)
+def test_the_help_of_each_verb_has_an_example(verb, tmp_path, how):
+    status, out, err = how([verb, "--help"], tmp_path)
+    assert (status, err) == (0, ""), err
     assert f"example: python -m minirlhf {verb} " in out
     assert "reads:" in out and "writes:" in out
     assert not files(tmp_path)
@@ -364,10 +406,10 @@ def wrong(work, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_input_gets_one_line_and_writes_nothing(wrong, name):
+def test_wrong_input_gets_one_line_and_writes_nothing(wrong, name, how):
     arguments, words = WRONG[name]
     before = files(wrong)
-    fail(arguments, wrong, 2, words)
+    fail(arguments, wrong, 2, words, how)
     assert files(wrong) == before
 
 
@@ -392,9 +434,9 @@ SIZE = ["--quiet", "--set", "batch_size=4"]
          "prompts.jsonl", "--quiet", "--set", "iterations=3", *TINY_PPO],
     ],
 )
-def test_nan_stops_the_run_with_step_and_tensor(wrong, tmp_path, arguments):
+def test_nan_stops_the_run_with_step_and_tensor(wrong, tmp_path, arguments, how):
     arguments = [*arguments, "--out", tmp_path / "out", "--set", "learning_rate=1e30"]
-    err = fail(arguments, wrong, 1)
+    err = fail(arguments, wrong, 1, how=how)
     assert re.search(r"(step|iteration) \d", err) and re.search(TENSOR, err), err
     assert not files(tmp_path)
 
@@ -432,13 +474,14 @@ def whole(work):
 
 def wait_for(path, process):
     """Until the file is there; the process must still be running then."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + LIMIT
     while not path.exists():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", MAKES)
 def test_two_processes_same_seed_same_bytes(work, whole, verb, tmp_path):
     succeed(long_run(verb, work, tmp_path / "again"), tmp_path)
@@ -448,6 +491,7 @@ def test_two_processes_same_seed_same_bytes(work, whole, verb, tmp_path):
         assert (tmp_path / "other" / "pretrained.npz").read_bytes() != whole[verb]["pretrained.npz"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_saves_and_says_how_to_go_on(work, whole, tmp_path):
     arguments = [*long_run("pretrain", work, "my out")]
@@ -455,7 +499,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(work, whole, tmp_path):
     resume_file = tmp_path / "my out" / "pretrained.resume.npz"
     wait_for(resume_file, process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 130 and "Traceback" not in err, err
     assert [path.name for path in resume_file.parent.iterdir()] == [resume_file.name]
     (again,) = re.findall(r"Go on with: python -m minirlhf (.*--resume)$", err.strip())
@@ -480,13 +524,15 @@ def test_ctrl_c_saves_and_says_how_to_go_on(work, whole, tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_where_there_is_nothing_to_resume(work, tmp_path):
     """chat and evaluate keep nothing: they stop at once, and do not speak of --resume."""
-    process = start(["evaluate", work / "o/ppo.npz", "--samples", "200000"], tmp_path)
-    time.sleep(1.0)
+    arguments = ["evaluate", work / "o/ppo.npz", "--samples", "200000"]
+    process = start(arguments, tmp_path, program=("-c", TELLING))
+    assert process.stdout.readline() == "asking\n"
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 130 and err.strip() == "Interrupted.", err
 
 
+@pytest.mark.slow
 def test_fresh_throws_an_interrupted_run_away(work, whole, tmp_path):
     (tmp_path / "o").mkdir()
     (tmp_path / "o" / "pretrained.resume.npz").write_bytes(b"rubbish")
@@ -496,6 +542,7 @@ def test_fresh_throws_an_interrupted_run_away(work, whole, tmp_path):
     assert (tmp_path / "o" / "pretrained.npz").read_bytes() == whole["pretrain"]["pretrained.npz"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", MAKES)
 def test_killed_at_a_random_moment_and_resumed_the_bytes_are_the_same(work, whole, verb, tmp_path):
     """kill -9, twice, each time a random while after a resume file was written."""
@@ -505,7 +552,7 @@ def test_killed_at_a_random_moment_and_resumed_the_bytes_are_the_same(work, whol
     for more in ([], ["--resume"]):
         process = start([*arguments, *more], tmp_path)
         before = resume_file.stat().st_mtime_ns if more else 0
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + LIMIT
         while process.poll() is None and time.monotonic() < deadline:
             if resume_file.exists() and resume_file.stat().st_mtime_ns != before:
                 break
@@ -532,6 +579,7 @@ def load_whole_or_nothing(out):
             assert all(file[name].size for name in file.files)
 
 
+@pytest.mark.slow
 def test_reward_with_a_text_is_killed_in_either_of_its_two_trainings(tmp_path):
     """The pretraining of the trunk and the training on pairs each have a resume file."""
     text = "Guten Tag, schöne Welt!\nJa.\n\nZweitens?\nJa, ja.\n"

@@ -1,4 +1,4 @@
-"""The frontier: what the README says of it, read from the committed results of both languages
+"""The frontier: what docs/results says of it, read from the committed results of both languages
 (benchmarks/frontier_LANG.json); one of their points trained again; and a tiny run of the verb."""
 
 import json

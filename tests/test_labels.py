@@ -190,7 +190,7 @@ def test_flawless_demonstrations_beat_rankings_here(lang):
     assert natural["demonstrations"][0] > natural["rankings"][0] + 0.2
     for others in zip(natural["rankings"], natural["half and half"]):
         assert min(natural["demonstrations"]) > max(others)
-    assert natural["half and half"][0] < start  # README: 6 minutes of labels are too few
+    assert natural["half and half"][0] < start  # docs/results: 6 minutes of labels are too few
     assert min(natural["demonstrations"]) > start + 0.3
     assert natural["rankings"][LAST] > start + 0.2
 
@@ -201,7 +201,7 @@ def test_truth_is_lost_most_where_sound_alone_is_judged(lang):
     before = RESULTS[lang]["pretrained"]["true"]
     assert true["rankings"] < before - 0.05
     assert true["demonstrations"] > true["rankings"]
-    for way in WAYS:  # README: all three lose truth
+    for way in WAYS:  # docs/results: all three lose truth
         assert max(row["true"][0] for row in RESULTS[lang]["ways"][way]) < before
 
 
@@ -256,20 +256,3 @@ def test_the_picture_has_every_glyph_and_a_caption(lang, tmp_path, monkeypatch):
 
 def test_wrong_arguments_are_one_clear_line(tmp_path, monkeypatch, capsys):
     check_wrong_arguments("signals", tmp_path, monkeypatch, capsys)
-
-
-@pytest.mark.parametrize("name", ("README.md", "README.zh.md"))
-def test_the_readme_shows_these_numbers(name):
-    text = (REPO / name).read_text(encoding="utf-8")
-    for crowd in CROWDS:
-        cells = []
-        for lang in ("en", "zh"):
-            row = RESULTS[lang]["crowds"][crowd]
-            cells += [f"{100 * row[kind][LAST][0]:.0f}" for kind in KINDS]
-        assert " | ".join(cells) + " |" in text, crowd
-    for way in WAYS:
-        cells = []
-        for lang in ("en", "zh"):
-            for row in (RESULTS[lang]["ways"][way][0], RESULTS[lang]["ways"][way][LAST]):
-                cells.append(f"{100 * row['natural_held_out'][0]:.0f}; {100 * row['true'][0]:.0f}")
-        assert " | ".join(cells) + " |" in text, way

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import string
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,13 @@ from minirlhf.messages import CATALOGUE, later, load_messages, read_catalogue
 ROOT = Path(__file__).resolve().parent.parent
 CHINESE = DATA / "zh" / CATALOGUE
 # Folders and files of the package without a Chinese character outside of docstrings.
-FOLDERS_DONE = ["rufus", "experiments", "beyond", "plots.py", "messages.py"]
+FOLDERS_DONE = ["rufus", "plots.py", "messages.py", "teach", "experiments", "beyond"]
+CHINESE_CHARACTER = re.compile("[\u4e00-\u9fff]")
 
 
 def trees():
-    """-> list of (path, tree) of all files of the package."""
-    files = sorted((ROOT / "minirlhf").rglob("*.py"))
+    """-> list of (path, tree) of all files of the package, and of the benchmarks."""
+    files = sorted([*ROOT.glob("minirlhf/**/*.py"), *ROOT.glob("benchmarks/*.py")])
     return [(path, ast.parse(path.read_text(encoding="utf-8"))) for path in files]
 
 
@@ -82,7 +84,7 @@ def test_no_chinese_in_the_code():
     """A docstring may show an example; whatever people read is in the catalogue."""
     wrong = []
     for path, tree in trees():
-        if path.relative_to(ROOT / "minirlhf").parts[0] not in FOLDERS_DONE:
+        if path.relative_to(ROOT).parts[1] not in FOLDERS_DONE:
             continue
         docstrings = set()
         for node in ast.walk(tree):
@@ -92,8 +94,12 @@ def test_no_chinese_in_the_code():
                     docstrings.add(first.value)
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                if node not in docstrings and re.search("[\u4e00-\u9fff]", node.value):
+                if node not in docstrings and CHINESE_CHARACTER.search(node.value):
                     wrong.append(f"{path.relative_to(ROOT)}:{node.lineno}: {node.value!r}")
+        with path.open("rb") as file:
+            for token in tokenize.tokenize(file.readline):
+                if token.type == tokenize.COMMENT and CHINESE_CHARACTER.search(token.string):
+                    wrong.append(f"{path.relative_to(ROOT)}:{token.start[0]}: {token.string}")
     assert not wrong
 
 

@@ -1,6 +1,7 @@
 """The story, told short: every step improves what it claims to improve.
 
-The full demo on five seeds in both languages is benchmarks/story.py; its table is in the README.
+The full demo on five seeds in both languages is benchmarks/story.py; what came out is in
+docs/results/story.md.
 Here one Chinese run with a third of the training, because Chinese sentences are short.
 """
 
@@ -8,7 +9,6 @@ import contextlib
 import io
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,7 +29,6 @@ from minirlhf.rufus.pipeline import (
 )
 from minirlhf.rufus.world import World
 
-REPO = Path(__file__).parent.parent
 SHORT = {
     "pretrain": replace(PRETRAIN, steps=700),
     "ppo": replace(PPO, iterations=12),
@@ -115,16 +114,6 @@ def test_everything_promised_is_written(told):
     assert {"kl_exact", "clip_fraction", "distinct_ratio", "score"} <= set(summary["ppo"])
     assert len(list((out / "pictures").glob("*.png"))) == 7
     assert not list(out.rglob("*.tmp")) and not list(out.glob("*.resume.npz"))
-
-
-def test_in_the_ten_runs_of_the_readme_fewer_natural_answers_are_true_after_ppo():
-    text = (REPO / "benchmarks/story.json").read_text(encoding="utf-8")
-    lost = []
-    for runs in json.loads(text).values():
-        for run in runs:
-            lost.append(run["summary"]["sft"]["truthful"] - run["summary"]["ppo"]["truthful"])
-    assert len(lost) == 10 and min(lost) > 0
-    assert sorted(lost)[0] < 0.001 < 0.01 < sorted(lost)[1]  # in one of them hardly
 
 
 class StopAt:

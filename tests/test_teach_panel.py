@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 
 from minirlhf.errors import InputError
+from minirlhf.messages import load_messages
 from minirlhf.teach import panel as panels
 from minirlhf.teach.actions import ranks_of
 from minirlhf.teach.learning import TeachSettings
-from minirlhf.teach.panel import tell
+from minirlhf.teach.panel import ENTER_SECONDS, Panel, tell
 from minirlhf.teach.panel_html import answer_html, comparisons_html, history_png, safe, title_html
-from minirlhf.teach.panel_widgets import ENTER_SECONDS, Panel
 from minirlhf.teach.records import session_corrections, session_rankings, votes_of
 from minirlhf.teach.rounds import Comparison
 from minirlhf.teach.session import open_session
@@ -34,6 +34,7 @@ TINY = TeachSettings(
     repeat_every=0,
 )
 FLOAT64 = TeachSettings(**asdict(TINY) | {"dtype": "float64"})
+ENGLISH, CHINESE = load_messages("en"), load_messages("zh")
 EVIL = "<img src=x onerror=alert(1)>&\"'\x1b[2J"
 
 
@@ -109,22 +110,22 @@ def test_a_tie_moves_an_answer_that_had_a_place(panel):
     press(panel, "rank", 0)
     press(panel, "rank", 1)
     press(panel, "tie", 0)
-    assert panel.desk.tiers == [[1, 0]]
+    assert panel.conversation.tiers == [[1, 0]]
     press(panel, "tie", 0)
-    assert panel.desk.tiers == [[1, 0]] and said(panel) == "So far: 2 = 1."
+    assert panel.conversation.tiers == [[1, 0]] and said(panel) == "So far: 2 = 1."
 
 
 def test_a_tie_with_nothing_is_a_plain_sentence(panel):
     press(panel, "tie", 2)
     assert failed(panel) and said(panel).startswith("Rank another answer first")
-    assert panel.desk.tiers == [] and kinds(panel) == []
+    assert panel.conversation.tiers == [] and kinds(panel) == []
 
 
 def test_pressing_a_place_again_gives_it_back(panel):
     for i in (0, 1, 2):
         press(panel, "rank", i)
     press(panel, "rank", 1)
-    assert panel.desk.tiers == [[0], [2]]
+    assert panel.conversation.tiers == [[0], [2]]
     assert [words(panel, i)[0] for i in range(4)] == ["✓ 1st", "3rd", "✓ 2nd", "3rd"]
 
 
@@ -232,7 +233,7 @@ def test_own_question(panel):
     press(panel, "rank", 1)
     enter(panel.own, "Who is Mia?")
     assert panel.session.round.prompt == "Who is Mia?" and "Who is Mia?" in panel.question.value
-    assert panel.own.value == "" and panel.desk.tiers == []
+    assert panel.own.value == "" and panel.conversation.tiers == []
     assert panel.session.rows[-2]["ranks"] == [2, 1, 2, 2]  # what was pressed before is kept
     panel.own.value = "☃?"
     panel.own_button.click()
@@ -245,7 +246,7 @@ def test_skip(panel):
     press(panel, "rank", 1)
     panel.skip_button.click()
     assert panel.session.rows[-2]["kind"] == "skip" and panel.session.round.number > number
-    assert panel.desk.tiers == [] and said(panel) == "Skipped."
+    assert panel.conversation.tiers == [] and said(panel) == "Skipped."
 
 
 def test_next_question_wants_a_judgement_first(panel):
@@ -266,7 +267,7 @@ def test_undo_takes_presses_back_one_by_one_and_then_labels(panel):
         press(panel, word, i)
     for tiers in ([[1, 3]], [[1]], []):
         panel.undo_button.click()
-        assert panel.desk.tiers == tiers and kinds(panel) == ["best"]
+        assert panel.conversation.tiers == tiers and kinds(panel) == ["best"]
     panel.undo_button.click()
     assert kinds(panel) == [] and words(panel, 2)[2] == "best"
     panel.undo_button.click()
@@ -304,7 +305,7 @@ def test_learning_updates_table_and_plot(panel):
     panel.learn_button.click()
     assert not failed(panel), said(panel)
     assert re.fullmatch(r"Rufus has learned, in \d+\.\d s\. He is now version 1\.", said(panel))
-    same, other = panel.desk.learned.comparisons
+    same, other = panel.conversation.learned.comparisons
     assert same.prompt == panel.session.round.prompt and not other.taught
     for comparison in (same, other):
         for text in (comparison.prompt, *comparison.before, *comparison.after):
@@ -345,7 +346,8 @@ def test_going_on_with_a_session(panel):
     judge(panel)
     panel.learn_button.click()
     other = Panel(open_session(panel.session.path), ipywidgets)
-    assert said(other) == "Going on with version 1 of Rufus." and "<img" in other.history.value
+    assert said(other) == "Going on after 1 rounds, with version 1 of Rufus."
+    assert "<img" in other.history.value
 
 
 # ---- errors ---------------------------------------------------------------------------------
@@ -384,7 +386,7 @@ def test_a_question_asked_in_another_cell_is_shown_before_it_is_judged(panel):
     asked = panel.session.ask("Who is Mia?")
     press(panel, "best", 0)
     assert failed(panel) and "Here it is" in said(panel) and kinds(panel) == []
-    assert panel.desk.tiers == [] and safe(asked.prompt) in panel.question.value
+    assert panel.conversation.tiers == [] and safe(asked.prompt) in panel.question.value
     press(panel, "best", 0)
     assert kinds(panel) == ["best"]
 
@@ -406,9 +408,9 @@ def test_rufus_without_an_answer_leaves_a_panel_that_says_so(tmp_path, monkeypat
 def test_texts_of_model_person_and_file_are_escaped(tmp_path):
     shown = [
         answer_html(1, EVIL),
-        title_html("en", EVIL, False, EVIL),
-        title_html("zh", EVIL, True, EVIL),
-        comparisons_html("en", [Comparison(EVIL, True, [EVIL], [EVIL + "!"])]),
+        title_html(EVIL, EVIL, False),
+        title_html(EVIL, EVIL, True),
+        comparisons_html(ENGLISH, [Comparison(EVIL, True, [EVIL], [EVIL + "!"])]),
     ]
     for text in shown:
         assert "<img" not in text and "onerror" in text and "&lt;img" in text and "\x1b" not in text
@@ -475,13 +477,13 @@ def row(rounds, natural, agreement, **more):
 
 def test_the_plot_leaves_out_what_was_not_said():
     nothing = row(1, None, None, votes=0, pairs=0)
-    assert history_png([nothing], "en", False) is None
-    one = history_png([nothing, row(2, 0.5, None)], "en", False)
-    two = history_png([nothing, row(2, 0.5, 0.75)], "en", False)
-    simulated = history_png([nothing, row(2, 0.5, 0.75)], "en", True)
+    assert history_png(ENGLISH, [nothing], False) is None
+    one = history_png(ENGLISH, [nothing, row(2, 0.5, None)], False)
+    two = history_png(ENGLISH, [nothing, row(2, 0.5, 0.75)], False)
+    simulated = history_png(ENGLISH, [nothing, row(2, 0.5, 0.75)], True)
     assert one[:4] == two[:4] == b"\x89PNG" and len({one, two, simulated}) == 3
     many = [row(n, n % 5 / 4, n % 7 / 6) for n in range(1, 61)]
-    assert history_png(many, "zh", False)[:4] == b"\x89PNG"
+    assert history_png(CHINESE, many, False)[:4] == b"\x89PNG"
 
 
 # ---- without widgets ------------------------------------------------------------------------
@@ -552,7 +554,7 @@ def test_a_terminal_reads_typed_lines(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", code], stdin=theirs, stdout=subprocess.PIPE,
                                encoding="utf-8")
     os.write(ours, b"ok\nx\n")
-    assert process.communicate(timeout=120)[0].endswith("3\n")  # session, round, label
+    assert process.communicate(timeout=1200)[0].endswith("3\n")  # session, round, label
     os.close(ours)
     os.close(theirs)
 

@@ -1,6 +1,6 @@
 """Lesson 09 names TRL's classes and settings.  Are they TRL's?
 
-trl_names.json holds the names of one version, read from its wheel (trl_names.py beside this file
+helpers/trl_names.json holds the names of one version, read from its wheel (trl_names.py beside it
 says how to do it again).  TRL itself is not needed: no line of the script is run.
 """
 
@@ -9,14 +9,13 @@ import importlib
 import json
 import re
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 
-import course
 import pytest
+from helpers import course
 
 from minirlhf.course.lesson09 import exercises as lesson09
 
-PINNED = json.loads((Path(__file__).parent / "trl_names.json").read_text(encoding="utf-8"))
+PINNED = json.loads((course.REPO / "tests/helpers/trl_names.json").read_text(encoding="utf-8"))
 NAME = "09_beyond_ppo"
 HERE = ("step1_language_model", "step2_reward_model", "step3_ppo", "beyond.policy_gradient",
         "beyond.dpo")

@@ -1,6 +1,6 @@
 """The walk: every stop replayed under a debugger and compared with the table it is documented by.
 
-One source: minirlhf.walk.walks.STOPS.  The printed walk, the tour's table and these tests read it.
+One source: minirlhf.walk.stops.STOPS.  The printed walk, the tour's table and these tests read it.
 """
 
 import bdb
@@ -9,33 +9,34 @@ import io
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.adapter import SECONDS, Adapter, free_port
 
 from minirlhf import gpt, step3_ppo
-from minirlhf.adam import init_adam
 from minirlhf.gpt import GPTConfig, Params, gpt_backward, gpt_forward, init_params, with_scalar_head
-from minirlhf.layers import one_line, token_logprobs_backward, token_logprobs_forward
+from minirlhf.layers import token_logprobs_backward, token_logprobs_forward
+from minirlhf.messages import load_messages
+from minirlhf.one_line import one_line
 from minirlhf.sample import sample
+from minirlhf.walk import stops, transformer
 from minirlhf.walk import walks as walk
 
 REPO = Path(__file__).parent.parent
-WALK = REPO / "minirlhf" / "walk.py"
+WALK = REPO / "minirlhf" / "walk" / "walks.py"
 SCENARIOS = ("ppo", "transformer", "reward")
 TOURS = {"en": REPO / "notebooks/debugger_tour.md", "zh": REPO / "notebooks/debugger_tour.zh.md"}
 LAUNCH = REPO / ".vscode/launch.json"
 
 
 def exact(expression):
-    """An exact value of the table: Python, with the names of walk.py (log, sqrt, np, X2, ...)."""
-    return eval(expression, vars(walk).copy())
+    """An exact value of the table: Python, with the names of stops.py (log, sqrt, np, X2, ...)."""
+    return eval(expression, dict(stops.NAMES))
 
 
 class Replay(bdb.Bdb):
@@ -44,12 +45,13 @@ class Replay(bdb.Bdb):
     def __init__(self, scenario, expressions):
         super().__init__()
         self.expressions = {walk.stop_line(scenario, n): (n, e) for n, e in expressions.items()}
+        self.file = walk.WALKS[scenario].__code__.co_filename
         for line in self.expressions:
-            assert self.set_break(str(WALK), line) is None
+            assert self.set_break(self.file, line) is None
         self.seen = {}
 
     def user_line(self, frame):
-        if frame.f_lineno in self.expressions and frame.f_code.co_filename == str(WALK):
+        if frame.f_lineno in self.expressions and frame.f_code.co_filename == self.file:
             number, expressions = self.expressions[frame.f_lineno]
             values = {}
             for text in expressions:
@@ -79,7 +81,7 @@ def run(arguments, typed="", **more):
     """-> exit status, stdout, stderr of a command of Python."""
     done = subprocess.run(
         [sys.executable, *map(str, arguments)], input=typed, cwd=REPO, env=environment(**more),
-        encoding="utf-8", capture_output=True, timeout=60,
+        encoding="utf-8", capture_output=True, timeout=SECONDS,
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -89,11 +91,11 @@ def run(arguments, typed="", **more):
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_stop_shows_what_the_table_says(scenario):
-    stops = walk.STOPS[scenario]
-    assert [stop.number for stop in stops] == list(range(1, len(stops) + 1))
-    names = {stop.number: [name for name, _ in stop.values] for stop in stops}
+    table = stops.STOPS[scenario]
+    assert [stop.number for stop in table] == list(range(1, len(table) + 1))
+    names = {stop.number: [name for name, _ in stop.values] for stop in table}
     seen = replay(scenario, names)
-    for stop in stops:
+    for stop in table:
         for name, expression in stop.values:
             value, expected = seen[stop.number][name], exact(expression)
             where = f"{scenario}, stop {stop.number}, {name}"
@@ -108,7 +110,7 @@ def test_every_stop_shows_what_the_table_says(scenario):
 
 def test_the_table_is_that_of_the_design():
     """Each number of the fourteen stops once more, typed in by hand from paper."""
-    names = {stop.number: [name for name, _ in stop.values] for stop in walk.PPO_STOPS}
+    names = {stop.number: [name for name, _ in stop.values] for stop in stops.PPO_STOPS}
     seen = replay("ppo", names)
     paper = {
         1: {"old_probs": (0.25, 0.75), "old_logprobs": (-1.386, -0.288)},
@@ -141,7 +143,7 @@ def test_a_wrong_table_would_be_seen():
 
 def test_the_written_out_transformer_is_the_package():
     seen = replay("transformer", {14: ["logits", "loss", "grads.flat"]})[14]
-    params, config, inputs, targets = walk.tiny_transformer()
+    params, config, inputs, targets = transformer.tiny_transformer()
     hidden, cache = gpt_forward(params, config, inputs)
     logits, head_cache = gpt.lm_head_forward(params, hidden)
     logprobs, logprobs_cache = token_logprobs_forward(logits, targets)
@@ -157,10 +159,11 @@ def test_the_written_out_transformer_is_the_package():
 
 def test_agreement_with_a_finite_difference_can_fail():
     gradient = np.array([[1.0, -2.0]])
-    assert walk.agree(gradient, gradient * (1 + 1e-9))
-    assert not walk.agree(gradient, gradient * (1 + 1e-5))
-    assert not walk.agree(gradient, -gradient)
-    assert not walk.agree(gradient, np.zeros((1, 2))) and walk.agree(gradient * 0, gradient * 0)
+    assert transformer.agree(gradient, gradient * (1 + 1e-9))
+    assert not transformer.agree(gradient, gradient * (1 + 1e-5))
+    assert not transformer.agree(gradient, -gradient)
+    assert not transformer.agree(gradient, np.zeros((1, 2)))
+    assert transformer.agree(gradient * 0, gradient * 0)
 
 
 # ---- what is printed ------------------------------------------------------------------------
@@ -171,16 +174,16 @@ def test_the_printed_walk_holds_every_value(scenario):
     status, out, err = run(["-m", "minirlhf", "walk", "--scenario", scenario])
     assert (status, err) == (0, "")
     blocks = re.split(r"^STOP (?=\d)", out, flags=re.M)[1:]
-    assert len(blocks) == len(walk.STOPS[scenario])
-    for stop, block in zip(walk.STOPS[scenario], blocks):
+    assert len(blocks) == len(stops.STOPS[scenario])
+    for stop, block in zip(stops.STOPS[scenario], blocks):
         assert block.startswith(f"{stop.number}  {stop.title}\n") and stop.formula in block
         flat = " ".join(block.split())
         for name, expression in stop.values:
             value = exact(expression)
             kind = "float" if isinstance(value, int) and not isinstance(value, bool) else None
             value = float(value) if kind or isinstance(value, np.floating) else value
-            shown = " ".join(walk.text_of(value).split())
-            assert f" {name} {walk.shape_of(value)} {shown} = {expression}" in flat, name
+            shown = " ".join(stops.text_of(value).split())
+            assert f" {name} {stops.shape_of(value)} {shown} = {expression}" in flat, name
 
 
 def test_the_real_iteration_runs():
@@ -213,7 +216,7 @@ WATCH = {"en": r"Watch `(.+?)`: it is `(.+?)`\.", "zh": r"监视 `(.+?)`，得�
 def test_the_tour_shows_the_table(lang):
     text = TOURS[lang].read_text(encoding="utf-8")
     for scenario in SCENARIOS:
-        assert walk.markdown_table(scenario, lang == "zh") in text
+        assert stops.markdown_table(scenario, lang) in text
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -224,21 +227,21 @@ def test_the_answers_of_the_tour_are_what_a_watch_shows(scenario):
         heading = rf"### {scenario}, stop (\d+): (.*)|### {scenario} 第 (\d+) 站：(.*)"
         for match in re.finditer(heading, text):
             number = int(match[1] or match[3])
-            stop = walk.STOPS[scenario][number - 1]
-            assert (match[2] or match[4]) == (stop.title if lang == "en" else stop.title_zh)
+            stop = stops.STOPS[scenario][number - 1]
+            assert (match[2] or match[4]) == load_messages(lang)(stop.title)
             section = text[match.end() : text.find("\n#", match.end()) + 1 or None]
             question, answer = section.split("<details>")
             assert "?" in question or "？" in question or "." in question
             assert answer.rstrip().endswith("</details>")
             expression, value = re.search(WATCH[lang], answer).groups()
             asked[lang, number] = (expression, value)
-    numbers = [stop.number for stop in walk.STOPS[scenario]]
+    numbers = [stop.number for stop in stops.STOPS[scenario]]
     assert sorted(asked) == sorted((lang, n) for lang in TOURS for n in numbers)
     seen = replay(scenario, {n: [asked["en", n][0]] for n in numbers})
     for n in numbers:
         assert asked["en", n] == asked["zh", n]
         expression, value = asked["en", n]
-        assert walk.text_of(seen[n][expression]) == value, (n, expression)
+        assert stops.text_of(seen[n][expression]) == value, (n, expression)
 
 
 # ---- debuggers ------------------------------------------------------------------------------
@@ -247,7 +250,7 @@ def test_the_answers_of_the_tour_are_what_a_watch_shows(scenario):
 def test_pdb_opens_at_the_stop():
     status, out, err = run(["-m", "minirlhf", "walk", "--stop", "4"], "p dlogits\nq\n")
     assert (status, err) == (0, "")
-    assert f"walk.py({walk.stop_line('ppo', 4)})walk_ppo()" in out
+    assert f"walks.py({walk.stop_line('ppo', 4)})walk_ppo()" in out
     assert "array([ 0.75, -0.75])" in out and "STOP 4" not in out.split("# STOP 4")[1]
 
 
@@ -255,7 +258,7 @@ def test_pdb_opens_where_the_ratio_is_not_1():
     status, out, err = run(["-m", "minirlhf", "walk", "--stop", "ratio"], "p ratio\nc\n")
     assert (status, err) == (0, "")
     assert out.count("(Pdb)") == 2 and "(Pdb) [2.0, 0.666666666666666" in out
-    assert f"walk.py({walk.stop_line('ppo', 8)})walk_ppo()" in out
+    assert f"walks.py({walk.stop_line('ppo', 8)})walk_ppo()" in out
 
 
 @pytest.mark.parametrize("scenario", [*SCENARIOS, "rufus"])
@@ -263,7 +266,7 @@ def test_each_stop_has_its_breakpoint(scenario, monkeypatch):
     hits = []
     monkeypatch.setattr(sys, "breakpointhook", lambda: hits.append(sys._getframe(1).f_lineno))
     with contextlib.redirect_stdout(io.StringIO()):
-        for number in range(1, len(walk.STOPS.get(scenario, (1,))) + 1):
+        for number in range(1, len(stops.STOPS.get(scenario, (1,))) + 1):
             monkeypatch.setenv("MINIRLHF_STOP", str(number))
             walk.run_walk(scenario)
             assert hits == [walk.stop_line(scenario, number) - 1]
@@ -322,73 +325,6 @@ def test_pycharm_has_the_same_entries():
         env = {k: v.replace("$PROJECT_DIR$", str(REPO)) for k, v in env.items()}
         found[configuration.get("name")] = (words, env)
     assert found == {entry["name"]: command(entry, "FILE") for entry in configurations()}
-
-
-class Adapter:
-    """The debug adapter's protocol, as VS Code speaks it: JSON with a Content-Length."""
-
-    def __init__(self, port):
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                self.socket = socket.create_connection(("127.0.0.1", port), timeout=15)
-                break
-            except ConnectionRefusedError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-        self.stream = self.socket.makefile("rb")
-        self.number = 0
-        self.events = []
-
-    def send(self, command, **arguments):
-        self.number += 1
-        message = {"seq": self.number, "type": "request", "command": command}
-        body = json.dumps(message | {"arguments": arguments}).encode()
-        self.socket.sendall(b"Content-Length: %d\r\n\r\n" % len(body) + body)
-        return self.number
-
-    def read(self):
-        length = 0
-        while line := self.stream.readline().strip():
-            if line.lower().startswith(b"content-length:"):
-                length = int(line.split(b":")[1])
-        assert length, "the adapter hung up"
-        return json.loads(self.stream.read(length))
-
-    def answer(self, number):
-        while True:
-            message = self.read()
-            if message["type"] == "event":
-                self.events.append(message)
-            if message["type"] == "response" and message["request_seq"] == number:
-                assert message["success"], message
-                return message.get("body") or {}
-
-    def ask(self, command, **arguments):
-        return self.answer(self.send(command, **arguments))
-
-    def wait(self, event):
-        while True:
-            for message in self.events:
-                if message["event"] == event:
-                    self.events.remove(message)
-                    return message.get("body") or {}
-            message = self.read()
-            if message["type"] == "event":
-                self.events.append(message)
-
-    def stopped(self):
-        """-> thread, top frame of the next stop."""
-        thread = self.wait("stopped")["threadId"]
-        frames = self.ask("stackTrace", threadId=thread, startFrame=0, levels=20)["stackFrames"]
-        return thread, frames[0]
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def test_the_debug_adapter_stops_reads_and_steps_into_the_package_only():
@@ -453,7 +389,7 @@ def test_the_debug_adapter_stops_reads_and_steps_into_the_package_only():
         adapter.ask("disconnect", terminateDebuggee=True)
     finally:
         process.kill()
-        process.wait(timeout=10)
+        process.wait(timeout=SECONDS)
 
 
 def test_a_notebook_cell_gets_the_prompt():
@@ -465,19 +401,21 @@ def test_a_notebook_cell_gets_the_prompt():
     for path in TOURS.values():
         assert f"```python\n{cell}\n```" in path.read_text(encoding="utf-8")
     kernel, client = manager.start_new_kernel(
-        kernel_name="python3", cwd=str(REPO), env=environment(), startup_timeout=30
+        kernel_name="python3", cwd=str(REPO), env=environment(), startup_timeout=SECONDS
     )
     try:
         request = client.execute(cell, allow_stdin=True)
         for typed in ("p ratio * advantage", "q"):
-            assert client.get_stdin_msg(timeout=15)["content"]["prompt"].strip() == "ipdb>"
+            assert client.get_stdin_msg(timeout=SECONDS)["content"]["prompt"].strip() == "ipdb>"
             client.input(typed)
-        reply = client.get_shell_msg(timeout=15)
+        reply = client.get_shell_msg(timeout=SECONDS)
+        while reply["msg_type"] == "kernel_info_reply":  # an answer to the start, on a busy machine
+            reply = client.get_shell_msg(timeout=SECONDS)
         assert reply["parent_header"]["msg_id"] == request
         assert reply["content"]["status"] == "ok", reply["content"]
         printed = ""
         while True:
-            message = client.get_iopub_msg(timeout=15)
+            message = client.get_iopub_msg(timeout=SECONDS)
             if message["parent_header"].get("msg_id") == request:
                 printed += message["content"].get("text", "")
                 if message["content"].get("execution_state") == "idle":
@@ -496,8 +434,10 @@ def small_models():
     config = GPTConfig(vocab_size=12, n_layer=2, n_head=2, n_embd=8)
     policy = init_params(config, rng)
     reward_model = with_scalar_head(policy, config, rng)
-    value_model = reward_model.copy()
-    models = step3_ppo.PPOModels(policy, policy.copy(), reward_model, value_model, config, config)
+    models = step3_ppo.PPOModels(
+        policy=policy, ref_policy=policy.copy(), reward_model=reward_model,
+        value_model=reward_model.copy(), config=config, reward_config=config,
+    )
     return models, rng
 
 
@@ -505,14 +445,16 @@ def test_records_fit_one_line_with_names_and_shapes():
     models, rng = small_models()
     prompts = [[1, 4, 5], [1, 6]]
     settings = step3_ppo.PPOSettings(rollout_size=2, max_new_tokens=4)
-    rollout = step3_ppo.make_rollout(models, prompts, 0.1, settings, rng)
     samples = sample(models.policy, models.config, prompts, 4, rng)
+    scores = step3_ppo.score_samples(models, samples, settings)
+    rollout = step3_ppo.make_rollout(models, samples, scores, 0.1, settings)
+    minibatch = step3_ppo.cut_minibatch(rollout, np.array([1]))
     _, cache = gpt_forward(models.policy, models.config, rollout.tokens)
     _, reward_cache = step3_ppo.reward_model_forward(
         models.reward_model, models.reward_config, rollout.tokens, np.array([3, 3])
     )
-    records = (models, rollout, samples, cache, cache.blocks[0], cache.blocks[0].attention,
-               reward_cache, models.policy)
+    records = (models, rollout, samples, minibatch, reward_cache, models.policy, cache,
+               cache.blocks[0], cache.blocks[0].attention)
     for record in records:
         text = repr(record)
         assert "\n" not in text and len(text) <= 100, text
@@ -527,18 +469,16 @@ def test_records_fit_one_line_with_names_and_shapes():
     assert repr(Params({"w": (2,)})) == "Params(2 x float32: w (2,))"
 
 
-def frames_of_one_update():
-    """One ppo_update on threads=1 -> list of (function, depth), depth counted from ppo_update = 0.
+def frames_of_one_iteration():
+    """train_ppo on threads=1 -> list of (function, depth, code), train_ppo having depth 0.
 
     Counted are Python frames whose code lies in minirlhf/.  Frames of NumPy are not ours.
     """
     models, rng = small_models()
     settings = step3_ppo.PPOSettings(
-        rollout_size=4, minibatch_size=2, max_new_tokens=4, entropy_coef=0.01,
+        iterations=1, rollout_size=4, minibatch_size=2, max_new_tokens=4, entropy_coef=0.01,
         max_grad_norm=1e-6,  # every gradient is clipped, so the count does not hang on numbers
     )
-    rollout = step3_ppo.make_rollout(models, [[1, 4, 5], [1, 6]] * 2, 0.1, settings, rng)
-    adams = {"policy": init_adam(models.policy), "value_model": init_adam(models.value_model)}
     package = str(REPO / "minirlhf") + os.sep
     calls, depth = [], 0
 
@@ -555,42 +495,58 @@ def frames_of_one_update():
     before = sys.getprofile()
     sys.setprofile(count)
     try:
-        step3_ppo.ppo_update(models, adams, rollout, settings, 1e-3, 1e-3, "test", rng)
+        step3_ppo.train_ppo(models, [[1, 4, 5], [1, 6]], settings, rng)
     finally:
         sys.setprofile(before)
     return calls
 
 
-def test_a_training_step_is_four_frames_deep():
-    """Below update_policy and update_value_model, where one minibatch is one turn of the loop."""
-    calls = frames_of_one_update()
-    names = {name for name, _, _ in calls}
-    assert calls[0][:2] == ("ppo_update", 0)
-    assert {n for n, depth, _ in calls if depth == 1} == {"update_policy", "update_value_model"}
-    assert max(depth for _, depth, _ in calls) == 1 + 4
+def frames_of_the_update():
+    """-> those of frames_of_one_iteration that are update_policy, update_value_model or below."""
+    kept, updating = [], False
+    for name, depth, code in frames_of_one_iteration():
+        if depth <= 1:
+            updating = name in ("update_policy", "update_value_model")
+        if updating:
+            kept.append((name, depth, code))
+    return kept
+
+
+def test_the_deepest_line_of_training_is_five_frames_below_the_loop():
+    """train_ppo is the loop: F11 all the way down goes through five functions of ours."""
+    calls = frames_of_one_iteration()
+    assert calls[0][:2] == ("train_ppo", 0)
+    assert {"update_policy", "update_value_model"} <= {n for n, depth, _ in calls if depth == 1}
+    assert max(depth for _, depth, _ in calls) == 5
     assert {n for n, depth, _ in calls if depth == 5} == {
-        "softmax", "softmax_backward", "column_sum",
+        "softmax", "softmax_backward", "column_sum", "token_count",
     }
-    # closures, lambdas and comprehensions: none, not even in ppo_update itself
-    assert not [n for n in names if n.startswith("<")]
+
+
+def test_every_frame_of_an_update_is_a_function_under_its_own_name():
+    calls = frames_of_the_update()
+    # closures, lambdas and comprehensions: none
+    assert not [n for n, _, _ in calls if n.startswith("<")]
     assert not [code.co_name for _, _, code in calls if code.co_freevars]
-    # every frame is a function of a module under its own name: nothing is wrapped
+    # nothing is wrapped
     for name, _, code in calls:
         module = sys.modules[f"minirlhf.{Path(code.co_filename).stem}"]
-        top = vars(module).get(name) or vars(Params)[name]
-        assert top.__code__ is code, name
+        owners = [module, *(c for c in vars(module).values() if isinstance(c, type))]
+        found = [getattr(vars(owner).get(name), "__code__", None) for owner in owners]
+        assert code in found, name
 
 
 def test_the_number_of_calls_of_a_training_step():
     """2 epochs x 2 minibatches, 2 layers: what a reader who presses F11 all the way would see."""
-    calls = frames_of_one_update()
+    calls = frames_of_the_update()
     minibatches = 4
     counts = {}
     for name, _, _ in calls:
         counts[name] = counts.get(name, 0) + 1
-    assert counts["ppo_update"] == counts["update_policy"] == counts["update_value_model"] == 1
+    assert counts["update_policy"] == counts["update_value_model"] == 1
     assert counts["policy_objective"] == counts["value_objective"] == minibatches
     assert counts["gpt_forward"] == counts["gpt_backward"] == 2 * minibatches
     assert counts["attention_forward"] == counts["softmax"] == 2 * 2 * minibatches
-    # 147 in the policy's and the value model's share of a minibatch, and the 3 functions around
-    assert len(calls) == 147 * minibatches + 3
+    # 142 in the policy's and the value model's share of a minibatch; once for each network the
+    # function itself, the learning rate, and the place for an error's message
+    assert len(calls) == 142 * minibatches + 2 * 5

@@ -1,24 +1,17 @@
-"""The command line: `python -m minirlhf` lists the verbs, `python -m minirlhf VERB --help` one."""
+"""What may be typed: the parser of every verb, and the ranges of its numbers.
 
-import os
+main.py parses and dispatches, steps.py and talk.py run.
+"""
 
-# Matrices this small are fastest with one BLAS thread; two were 3-20x slower on a busy machine.
-# It must be said before NumPy is imported.  A setting of your own wins.
-for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
+import argparse
+import dataclasses
+import math
+from pathlib import Path
 
-import argparse  # noqa: E402
-import dataclasses  # noqa: E402
-import json  # noqa: E402
-import math  # noqa: E402
-import shlex  # noqa: E402
-import signal  # noqa: E402
-import sys  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-import numpy as np  # noqa: E402
-
-from minirlhf.errors import InputError, NotFiniteError  # noqa: E402
+from minirlhf import __version__
+from minirlhf.cli import experiments
+from minirlhf.errors import InputError
+from minirlhf.rufus.pipeline import DEMONSTRATIONS, PPO, PRETRAIN, RANKINGS, REWARD, SFT
 
 VERBS = {
     "demo": "the whole story: Rufus before, the three steps, Rufus after",
@@ -39,55 +32,6 @@ VERBS = {
 }
 
 
-# ---- progress and Ctrl-C --------------------------------------------------------------------
-
-
-class Interrupt:
-    """Ctrl-C asks the running loop to stop between two steps, where its state is whole."""
-
-    def __init__(self, can_wait):
-        self.can_wait = can_wait  # False: the verb has no steps and keeps nothing
-        self.asked = False
-
-    def __call__(self, signum, frame):
-        if self.asked or not self.can_wait:  # a second Ctrl-C does not wait
-            raise KeyboardInterrupt
-        self.asked = True
-        print("\nstopping after this step ...", file=sys.stderr, flush=True)
-
-
-class Progress:
-    """progress(title) gives the wrapper that a training loop puts around its steps."""
-
-    def __init__(self, interrupt, quiet=False, title=""):
-        self.interrupt = interrupt
-        self.quiet = quiet
-        self.title = title
-
-    def __call__(self, title):
-        return Progress(self.interrupt, self.quiet, title).steps
-
-    def steps(self, steps):
-        """range of steps -> the same steps, with a bar, until Ctrl-C."""
-        for step in self.with_bar(steps):
-            if self.interrupt.asked:
-                raise KeyboardInterrupt
-            yield step
-
-    def with_bar(self, steps):
-        """The steps, with a progress bar if there is tqdm and nobody asked for quiet."""
-        if self.quiet:
-            return steps
-        try:
-            from tqdm import tqdm
-        except ImportError:  # the package runs without it
-            return steps
-        return tqdm(steps, desc=self.title, leave=False, file=sys.stderr, mininterval=0.2)
-
-
-# ---- arguments ------------------------------------------------------------------------------
-
-
 def build_parser():
     """-> ArgumentParser, one sub-parser for each verb."""
     parser = argparse.ArgumentParser(
@@ -95,7 +39,7 @@ def build_parser():
         description="RLHF from scratch in NumPy, on a robot named Rufus.",
         epilog="Start with: python -m minirlhf demo",
     )
-    parser.add_argument("--version", action="version", version=version())
+    parser.add_argument("--version", action="version", version=f"minirlhf {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     add_demo(verbs)
     add_pretrain(verbs)
@@ -107,15 +51,8 @@ def build_parser():
     add_teach(verbs)
     add_evaluate(verbs)
     add_walk(verbs)
-    add_beyond(verbs)
+    add_experiments(verbs)
     return parser
-
-
-def version():
-    """-> "minirlhf 1.2.3"."""
-    from minirlhf import __version__
-
-    return f"minirlhf {__version__}"
 
 
 def add_verb(verbs, name, reads, writes, example):
@@ -147,8 +84,6 @@ def add_training(parser, out, settings):
 
 
 def add_demo(verbs):
-    from minirlhf.rufus.pipeline import PPO
-
     parser = add_verb(
         verbs, "demo", "data/LANG (bundled)",
         "--out: pictures/, summary.json, rankings, histories (.jsonl), checkpoints (.npz)",
@@ -159,8 +94,6 @@ def add_demo(verbs):
 
 
 def add_pretrain(verbs):
-    from minirlhf.rufus.pipeline import PRETRAIN
-
     parser = add_verb(
         verbs, "pretrain", "a text: documents end at a blank line; or .jsonl with a field text",
         "--out: pretrained.npz, pretrained.jsonl",
@@ -174,8 +107,6 @@ def add_pretrain(verbs):
 
 
 def add_sft(verbs):
-    from minirlhf.rufus.pipeline import DEMONSTRATIONS, SFT
-
     parser = add_verb(
         verbs, "sft", "a language model; .jsonl with fields prompt, completion",
         "--out: sft.npz, sft.jsonl",
@@ -191,8 +122,6 @@ def add_sft(verbs):
 
 
 def add_rank(verbs):
-    from minirlhf.rufus.pipeline import RANKINGS
-
     parser = add_verb(
         verbs, "rank", "one or more language models; the questions of a world",
         "--out: rankings.jsonl, preferences.jsonl, rankings_held_out.jsonl",
@@ -208,8 +137,6 @@ def add_rank(verbs):
 
 
 def add_reward(verbs):
-    from minirlhf.rufus.pipeline import REWARD
-
     parser = add_verb(
         verbs, "reward", "rankings (.jsonl: prompt, responses, ranks) or pairs (prompt, chosen, "
         "rejected);\n        a language model to start from, or a text to pretrain one on",
@@ -226,8 +153,6 @@ def add_reward(verbs):
 
 
 def add_ppo(verbs):
-    from minirlhf.rufus.pipeline import PPO
-
     parser = add_verb(
         verbs, "ppo", "a language model, a reward model, .jsonl with a field prompt",
         "--out: ppo.npz, ppo.value_model.npz, ppo.jsonl",
@@ -296,23 +221,18 @@ def add_walk(verbs):
     parser.add_argument("--stop", metavar="N", help="open pdb there; ratio: where ratio != 1")
 
 
-def add_beyond(verbs):
-    from minirlhf.cli import experiments as commands
-
+def add_experiments(verbs):
     for name, add_arguments in (
-        ("frontier", commands.add_frontier_arguments),
-        ("ablations", commands.add_ablations_arguments),
-        ("overoptimization", commands.add_overoptimization_arguments),
-        ("estimators", commands.add_estimators_arguments),
-        ("signals", commands.add_signals_arguments),
+        ("frontier", experiments.add_frontier_arguments),
+        ("ablations", experiments.add_ablations_arguments),
+        ("overoptimization", experiments.add_overoptimization_arguments),
+        ("estimators", experiments.add_estimators_arguments),
+        ("signals", experiments.add_signals_arguments),
     ):
         wrote = f"--out: {name}.json, {name}.png, and the models that all runs share"
         add_arguments(
             add_verb(verbs, name, "data/LANG (bundled)", wrote, f"{name} --lang zh --seed 0")
         )
-
-
-# ---- helpers of the verbs -------------------------------------------------------------------
 
 
 def known_settings(settings):
@@ -361,11 +281,11 @@ def check_setting(assignment, name, value):
         raise InputError(f"--set {assignment}: expected cosine, linear or constant")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return
-    at_least = 1 if isinstance(value, int) and name != "warmup" else 0
+    lowest = 1 if isinstance(value, int) and name != "warmup" else 0
     if name == "missing_eos_score":
-        at_least = -math.inf
-    if not math.isfinite(value) or value < at_least:
-        raise InputError(f"--set {assignment}: expected a number, {at_least} or more")
+        lowest = -math.inf
+    if not math.isfinite(value) or value < lowest:
+        raise InputError(f"--set {assignment}: expected a number, {lowest} or more")
     if value == 0 and name in ("target_kl", "max_grad_norm"):
         raise InputError(f"--set {assignment}: expected more than 0")
 
@@ -377,426 +297,3 @@ def at_least(args, lowest, *names):
         if not value >= lowest:
             option = name.replace("_", "-")
             raise InputError(f"--{option} {value}: expected {lowest} or more")
-
-
-def load_speaker(path):
-    """Path -> Model, a language model that knows how long its answers may be."""
-    from minirlhf.checkpoint import load_model
-    from minirlhf.rufus.pipeline import LANGUAGE_MODEL
-
-    model = load_model(path, LANGUAGE_MODEL)
-    if not isinstance(model.extra.get("max_new_tokens"), int):
-        raise InputError(f"{path}: does not say its max_new_tokens; `pretrain` makes one that does")
-    return model
-
-
-def check_prompts(model, prompts, places):
-    """Raises InputError, naming the place, for a prompt that the model cannot read."""
-    from minirlhf.data import encode_prompt
-
-    room = model.config.block_size - model.extra["max_new_tokens"] + 1
-    for prompt, place in zip(prompts, places):
-        encode_prompt(model.tokenizer, prompt, room, place)
-
-
-def check_answers(model, rows, path):
-    """Raises InputError, naming file and line, for a text of the file that the model cannot read.
-
-    rows: (prompt, list of responses) for every line of the file that is not blank.
-    """
-    from minirlhf.data import encode_example
-
-    for number, (prompt, responses) in zip(line_numbers(path), rows):
-        for response in responses:
-            place = f"{path}, line {number}"
-            encode_example(model.tokenizer, prompt, response, model.config.block_size, place)
-
-
-def line_numbers(path):
-    """JSONL file -> the number of each line that holds an object."""
-    from minirlhf.data import read_jsonl
-
-    return [number for number, _ in read_jsonl(path, {})]
-
-
-def data_file(args, name):
-    """Path of a bundled file of --lang, which may be a language or a world.json."""
-    from minirlhf.rufus.world import data_folder
-
-    return data_folder(args.lang) / name
-
-
-def prepare_out(args, *names):
-    """Make the folder; an interrupted run in it is gone on with, thrown away, or an error."""
-    make_folder(args.out)
-    leftovers = []
-    for name in names:
-        leftovers += sorted(args.out.glob(f"{name}.resume.npz"))
-    if args.fresh:
-        for path in leftovers:
-            path.unlink()
-    elif leftovers and not args.resume:
-        raise InputError(
-            f"{leftovers[0]}: an interrupted run; add --resume to go on or --fresh to start again"
-        )
-    elif args.resume and not leftovers and args.verb != "demo":  # demo keeps finished stages too
-        print(f"nothing to resume in {args.out}: starting from the beginning", file=sys.stderr)
-    return args.out
-
-
-def make_folder(path):
-    """mkdir -p.  Raises InputError where that is impossible."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {path}: cannot be made a folder ({error.strerror})") from None
-
-
-# ---- the verbs ------------------------------------------------------------------------------
-
-
-def run_demo_verb(args, progress):
-    from minirlhf.rufus.demo import DEMO_PPO, run_demo
-
-    if args.out == Path("runs/demo-LANG-SEED"):
-        args.out = Path(f"runs/demo-{Path(args.lang).stem}-{args.seed}")
-    settings = changed(DEMO_PPO, args.set)
-    prepare_out(args, "*")  # of any stage and round
-    run_demo(args.lang, args.seed, args.out, progress, args.resume, ppo=settings)
-
-
-def run_pretrain_verb(args, progress):
-    from minirlhf.data import read_corpus
-    from minirlhf.rufus.pipeline import PRETRAIN, Run, Size, run_pretrain
-
-    corpus = args.corpus or data_file(args, "corpus.txt")
-    at_least(args, 1, "n_layer", "n_head", "n_embd")
-    if args.n_embd % args.n_head:
-        raise InputError(f"--n-embd {args.n_embd}: not a multiple of --n-head {args.n_head}")
-    read_corpus(corpus)  # before the folder is made: a wrong file leaves nothing behind
-    size = Size(n_layer=args.n_layer, n_head=args.n_head, n_embd=args.n_embd)
-    settings = changed(PRETRAIN, args.set)
-    out = prepare_out(args, "pretrained")
-    run = Run(out=out, seed=args.seed, progress=progress)
-    model, history = run_pretrain(corpus, run, settings, size)
-    entropy, last = model.extra["corpus_entropy"], history[-1]
-    loss = last["loss"] if last["held_out_loss"] is None else last["held_out_loss"]
-    print(
-        f"loss {loss:.4f} nats per character "
-        f"(unigram entropy {entropy['unigram']:.4f}, bigram entropy {entropy['bigram']:.4f})\n"
-        f"wrote {out / 'pretrained.npz'}: {model.params.flat.size} parameters, "
-        f"{model.config.vocab_size} ids"
-    )
-
-
-def run_sft_verb(args, progress):
-    from minirlhf.data import read_demonstrations
-    from minirlhf.rufus.pipeline import SFT, Run, run_sft
-
-    at_least(args, 1, "count")
-    model = load_speaker(args.model)
-    path = args.demonstrations or data_file(args, "sft.jsonl")
-    demonstrations = read_demonstrations(path)[: args.count]
-    check_answers(model, [(prompt, [response]) for prompt, response in demonstrations], path)
-    settings = changed(SFT, args.set)
-    out = prepare_out(args, "sft")
-    run = Run(out=out, seed=args.seed, progress=progress)
-    model, history = run_sft(model, demonstrations, run, settings)
-    figures = model.extra.get("corpus_entropy", {})
-    of_corpus = "".join(f", {name} entropy {value:.4f}" for name, value in figures.items())
-    print(
-        f"loss on responses {history[0]['loss']:.4f} -> {history[-1]['loss']:.4f} nats per "
-        f"character{of_corpus}\nwrote {out / 'sft.npz'}"
-    )
-
-
-def run_rank_verb(args, progress):
-    from minirlhf.data import write_preferences
-    from minirlhf.rufus.pipeline import Run, run_rank
-    from minirlhf.rufus.world import World
-
-    at_least(args, 1, "count", "held_out")
-    at_least(args, 2, "k")
-    world = World.load(args.lang)
-    models = {}
-    for path in args.model or [Path("runs/mine/pretrained.npz"), Path("runs/mine/sft.npz")]:
-        name = str(path) if path.stem in models else path.stem
-        models[name] = load_speaker(path)
-        questions = world.questions()
-        check_prompts(models[name], questions, [f"{path} with --lang {args.lang}"] * len(questions))
-    make_folder(args.out)
-    run = Run(out=args.out, seed=args.seed)
-    rankings = run_rank(world, models, run, args.count, "train", args.k)
-    held_out = run_rank(world, models, run, args.held_out, "held_out", args.k)
-    (args.out / "rankings_1.jsonl").replace(args.out / "rankings.jsonl")
-    write_preferences(args.out / "preferences.jsonl", rankings)
-    print(f"{len(rankings)} rankings and {len(held_out)} held-out ones by simulated annotators")
-    print(f"wrote {args.out / 'rankings.jsonl'}, preferences.jsonl, rankings_held_out.jsonl")
-
-
-def run_reward_verb(args, progress):
-    from minirlhf.data import read_corpus, read_preferences, read_rankings
-    from minirlhf.rufus.measure import reward_accuracy
-    from minirlhf.rufus.pipeline import (
-        REWARD,
-        Run,
-        Size,
-        build_language_model,
-        run_pretrain,
-        run_reward,
-        split_rankings,
-        stage_rng,
-    )
-
-    if args.preferences and args.rankings:
-        raise InputError("give --preferences or --rankings, not both")
-    if args.model and args.corpus:
-        raise InputError("give --model or --corpus, not both")
-    path = args.preferences or args.rankings or data_file(args, "rankings.jsonl")
-    read = read_preferences if args.preferences else read_rankings
-    model = load_speaker(args.model) if args.model else None
-    texts = []
-    for name in (path, args.test) if args.test else (path,):
-        rankings = read(name)
-        check_rankings(model, rankings, name)
-        for ranking in rankings:
-            texts += [ranking.prompt + "\n" + response for response in ranking.responses]
-    if args.test:
-        rankings, test = read(path), read(args.test)
-    else:
-        try:
-            rankings, test = split_rankings(read(path), args.seed)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
-        check_rankings(None, rankings, f"{path}, the part to train on")
-        check_rankings(None, test, f"{path}, the held-out fifth of the prompts")
-    settings = changed(REWARD, args.set)
-    if args.corpus:
-        read_corpus(args.corpus)  # before the folder is made: a wrong file leaves nothing behind
-    out = prepare_out(args, "reward_model", *(["pretrained"] if args.corpus else []))
-    if not args.test:
-        print("no --test: a fifth of the prompts is held out")
-    run = Run(out=out, seed=args.seed, progress=progress)
-    half_way = (out / "reward_model.resume.npz").exists() and (out / "pretrained.npz").exists()
-    if args.corpus and half_way:
-        model = load_speaker(out / "pretrained.npz")
-    elif args.corpus:
-        model, _ = run_pretrain(args.corpus, run, more_texts=texts)
-    elif model is None:
-        model = build_language_model(texts, Size(), stage_rng(args.seed, "pretrain"))
-    reward_model, history = run_reward(model, rankings, run, settings)
-    accuracy = reward_accuracy(reward_model, test)["labels"]
-    print(
-        f"{len(rankings)} rankings, {len(history)} steps, loss {history[-1]['loss']:.4f}\n"
-        f"held-out pair accuracy {accuracy:.4f} on {len(test)} rankings\n"
-        f"wrote {out / 'reward_model.npz'}"
-    )
-
-
-def check_rankings(model, rankings, path):
-    """Raises InputError if no answer is better than another, or if a model cannot read them."""
-    if all(max(ranking.ranks) == 1 for ranking in rankings):
-        raise InputError(f"{path}: all answers are tied, nothing can be learned")
-    if model is not None:
-        check_answers(model, [(ranking.prompt, ranking.responses) for ranking in rankings], path)
-        prompts = [ranking.prompt for ranking in rankings]
-        check_prompts(model, prompts, [f"{path}, line {n}" for n in line_numbers(path)])
-
-
-def run_ppo_verb(args, progress):
-    from minirlhf.checkpoint import load_model
-    from minirlhf.data import read_prompts
-    from minirlhf.rufus.pipeline import PPO, REWARD_MODEL, Run, run_ppo
-    from minirlhf.rufus.world import World
-
-    model = load_speaker(args.model)
-    reward_model = load_model(args.reward_model, REWARD_MODEL)
-    if reward_model.tokenizer.vocab != model.tokenizer.vocab:
-        raise InputError(f"{args.reward_model}: another vocabulary than that of {args.model}")
-    if reward_model.config.block_size < model.config.block_size:
-        raise InputError(
-            f"{args.reward_model}: reads {reward_model.config.block_size} positions, "
-            f"{args.model} writes up to {model.config.block_size}"
-        )
-    settings = changed(PPO, args.set)
-    path, world = args.prompts, None
-    if path:
-        prompts = read_prompts(path)
-        check_prompts(model, prompts, [f"{path}, line {n}" for n in line_numbers(path)])
-    else:
-        path, world = data_file(args, "prompts.jsonl"), World.load(args.lang)
-        prompts = read_prompts(path, "train")
-        check_prompts(model, prompts, [str(path)] * len(prompts))
-    out = prepare_out(args, "ppo")
-    run = Run(out=out, seed=args.seed, progress=progress)
-    _, _, history = run_ppo(model, reward_model, prompts, run, settings, world)
-    first, last = history[0], history[-1]
-    print(
-        f"score {first['score']:+.3f} -> {last['score']:+.3f}, exact KL {last['kl_exact']:.3f} "
-        f"nats per response, clip fraction {last['clip_fraction']:.1%}\nwrote {out / 'ppo.npz'}"
-    )
-    if world is not None:
-        print(f"natural, by the gold judge: {first['natural']:.1%} -> {last['natural']:.1%}")
-
-
-def run_chat_verb(args, progress):
-    from minirlhf.rufus.answers import ask
-    from minirlhf.teach.rounds import typed
-
-    model = load_speaker(args.model)
-    at_least(args, 1, "answers")
-    if not 0 < args.temperature < math.inf:
-        raise InputError(f"--temperature {args.temperature}: expected more than 0")
-    rng = np.random.default_rng(args.seed)
-    print("Ask a question; an empty line or Ctrl-D ends.")
-    while True:
-        try:
-            question = input("> ").strip()
-        except (EOFError, KeyboardInterrupt):
-            question = ""
-        if not question:
-            print("Goodbye.")
-            return
-        try:
-            asked = [typed(question, model.tokenizer)] * args.answers
-            answers = ask(model, asked, rng, args.temperature)
-        except InputError as error:
-            print(f"Rufus cannot read that: {error}")
-            continue
-        for answer in answers:
-            print(f"  {answer.text}" + ("" if answer.finished else " ..."))
-
-
-def run_teach_verb(args, progress):
-    from minirlhf.teach.terminal import run_teach
-
-    if args.rounds is not None:
-        at_least(args, 1, "rounds")
-    if args.simulate and args.annotator:
-        raise InputError("give --annotator or --simulate, not both")
-    run_teach(args)
-
-
-def run_evaluate_verb(args, progress):
-    from minirlhf.rufus.measure import evaluate_model, kl_to_reference
-    from minirlhf.rufus.pipeline import stage_rng
-    from minirlhf.rufus.world import World
-
-    at_least(args, 1, "samples")
-    model = load_speaker(args.model)
-    world = World.load(args.lang)
-    questions = world.questions()
-    check_prompts(model, questions, [f"{args.model} with --lang {args.lang}"] * len(questions))
-    reference = load_speaker(args.reference) if args.reference else None
-    if reference is not None and reference.tokenizer.vocab != model.tokenizer.vocab:
-        raise InputError(f"{args.reference}: another vocabulary than that of {args.model}")
-    figures = evaluate_model(model, world, args.samples, stage_rng(args.seed, "evaluate"))
-    if reference is not None:
-        rng = stage_rng(args.seed, "evaluate")
-        figures["kl_exact"] = kl_to_reference(model, reference, world, args.samples, rng)
-    if args.json:  # JSON has no NaN: the truthfulness of no natural answers is null
-        print(json.dumps({k: None if v != v else v for k, v in figures.items()}))
-        return
-    for name, value in figures.items():
-        print(f"{name:<22} {value:.4f}")
-
-
-def run_walk_verb(args, progress):
-    from minirlhf.walk.walks import run_walk
-
-    run_walk(args.scenario, args.stop)
-
-
-def run_frontier_verb(args, progress):
-    from minirlhf.cli.experiments import run_frontier_verb as run
-
-    run(args, progress)
-
-
-def run_ablations_verb(args, progress):
-    from minirlhf.cli.experiments import run_ablations_verb as run
-
-    run(args, progress)
-
-
-def run_overoptimization_verb(args, progress):
-    from minirlhf.cli.experiments import run_overoptimization_verb as run
-
-    run(args, progress)
-
-
-def run_estimators_verb(args, progress):
-    from minirlhf.cli.experiments import run_estimators_verb as run
-
-    run(args, progress)
-
-
-def run_signals_verb(args, progress):
-    from minirlhf.cli.experiments import run_signals_verb as run
-
-    run(args, progress)
-
-
-RUN = {
-    "demo": run_demo_verb,
-    "pretrain": run_pretrain_verb,
-    "sft": run_sft_verb,
-    "rank": run_rank_verb,
-    "reward": run_reward_verb,
-    "ppo": run_ppo_verb,
-    "chat": run_chat_verb,
-    "teach": run_teach_verb,
-    "evaluate": run_evaluate_verb,
-    "walk": run_walk_verb,
-    "frontier": run_frontier_verb,
-    "ablations": run_ablations_verb,
-    "overoptimization": run_overoptimization_verb,
-    "estimators": run_estimators_verb,
-    "signals": run_signals_verb,
-}
-
-
-def main(argv=None):
-    """Parse, run, and turn the errors a user can cause into one line.  -> exit status."""
-    for stream in (sys.stdin, sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # Chinese on a Windows console
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    parser = build_parser()
-    argv = sys.argv[1:] if argv is None else argv
-    args = parser.parse_args(argv)
-    if args.verb is None:
-        parser.print_help()
-        return 0
-    can_resume = hasattr(args, "resume")
-    interrupt = Interrupt(can_resume)
-    signal.signal(signal.SIGINT, interrupt)
-    progress = Progress(interrupt, getattr(args, "quiet", False))
-    try:
-        if getattr(args, "seed", 0) < 0:
-            raise InputError(f"--seed {args.seed}: expected 0 or more")
-        with np.errstate(all="ignore"):  # NaN and infinity are reported by name, once
-            RUN[args.verb](args, progress)
-        return 0
-    except KeyboardInterrupt:
-        print(interrupted(args, argv), file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        os._exit(141)  # the reader has seen enough, as in `| head`
-    except (InputError, NotFiniteError, OSError, MemoryError) as error:
-        if args.traceback:
-            raise
-        print(f"minirlhf {args.verb}: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
-
-
-def interrupted(args, argv):
-    """What to say after Ctrl-C: what is kept, and how to go on."""
-    if args.verb == "teach":
-        again = shlex.join(argv)
-        return f"Interrupted; every label is kept. Go on with: python -m minirlhf {again}"
-    if not hasattr(args, "resume"):
-        return "Interrupted."
-    again = shlex.join([word for word in argv if word not in ("--resume", "--fresh")])
-    kept = "kept" if any(args.out.glob("*.resume.*")) else "not far enough to be kept"
-    return f"Interrupted; the run is {kept}. Go on with: python -m minirlhf {again} --resume"
-

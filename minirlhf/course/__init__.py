@@ -1,12 +1,16 @@
 """The course's tools: exercises that check themselves, hints, solutions, pictures, grading.
 
-    exercise.py   what an exercise is        compare.py   are two results the same?
-    engine.py     judge a function           explain.py   one sentence about what is wrong
-    registry.py   all exercises by name
-    lessonNN.py   the exercises of lesson NN: reference, cases, known mistakes, hints; its terms
-    drawNN.py     the pictures of lesson NN, from plain arrays
-    notebook.py   what the notebooks call
-    grading.py    a folder of submitted notebooks -> a table
+    exercise.py    what an exercise is
+    compare.py     are two results the same?
+    engine.py      judge a function
+    explain.py     one sentence about what is wrong
+    registry.py    all exercises by name
+    drawing.py     what the lessons' pictures share
+    notebook.py    what the notebooks call
+    submission.py  one submitted notebook -> what is right in it
+    grading.py     a folder of submitted notebooks -> a table
+    lessonNN/      exercises.py: reference, cases, known mistakes and hints of each exercise;
+                   figures.py: its pictures; runs.py: its longer runs, where it has some
 """
 
 from minirlhf.course.compare import close, finite

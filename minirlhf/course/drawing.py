@@ -3,19 +3,7 @@
 import numpy as np
 
 from minirlhf.plots import CARD, GREY, INK, frame, style, visible
-
-WIDTH = 9.0  # inches
-
-
-def canvas(height=3.0, rows=1, columns=1, widths=None, heights=None):
-    """-> Figure on an opaque light card, list of its axes.  Use it inside `with style():`."""
-    from matplotlib.figure import Figure
-
-    fig = Figure(figsize=(WIDTH, height), facecolor=CARD, layout="constrained")
-    axes = fig.subplots(
-        rows, columns, squeeze=False, width_ratios=widths, height_ratios=heights
-    )  # (rows, columns)
-    return fig, list(axes.ravel())
+from minirlhf.teach.show import WIDTH, canvas
 
 
 def heatmap(ax, values, row_labels, column_labels, signed=False, digits=2, limit=None):

@@ -6,7 +6,6 @@ script, a test or a debugger gets the printed sentences and goes on.
 
 import base64
 import inspect
-import io
 import os
 import sys
 
@@ -28,10 +27,8 @@ from minirlhf.course.explain import short, show_arguments, where_text
 from minirlhf.course.registry import find, find_function
 from minirlhf.data import DATA
 from minirlhf.gpt import Params
+from minirlhf.teach.show import in_kernel, png_of
 
-PICTURE_DPI = 100
-PICTURE_WIDTH = 1000  # pixels at most
-COLOURS = 128
 SHOWN_WIDTH = 760  # pixels
 
 
@@ -122,25 +119,6 @@ def show(figure, see):
         about = {"alt": see, "width": SHOWN_WIDTH, "needs_background": "light"}
         display({"image/png": data, "text/plain": see}, raw=True, metadata={"image/png": about})
     print(f"What you should see: {see}")
-
-
-def png_of(figure):
-    """-> bytes of a PNG with at most COLOURS colours: a third of the size, and looks the same."""
-    from PIL import Image
-
-    whole, small = io.BytesIO(), io.BytesIO()
-    dpi = min(PICTURE_DPI, PICTURE_WIDTH / figure.get_figwidth())
-    figure.savefig(whole, format="png", dpi=dpi, facecolor=figure.get_facecolor())
-    picture = Image.open(whole).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-    picture.save(small, format="png", optimize=True)
-    return small.getvalue()
-
-
-def in_kernel():
-    """Does a Jupyter kernel run this code?  (Plain IPython in a terminal has no pictures.)"""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return shell is not None and hasattr(shell, "kernel")
 
 
 def play(draw, **choices):

@@ -77,7 +77,8 @@ def make_task(lang, seed, out, pretrained=None):
     """Steps 1 and 2 on the bundled data -> Task.  Writes out/sft.npz and out/reward_model.npz."""
     folder = data_folder(lang)
     _, sft = train_reference(lang, seed, out, pretrained)
-    reward_model, _ = run_reward(sft, read_rankings(folder / "rankings.jsonl"), Run(out=out, seed=seed))
+    rankings = read_rankings(folder / "rankings.jsonl")
+    reward_model, _ = run_reward(sft, rankings, Run(out=out, seed=seed))
     questions = read_prompts(folder / "prompts.jsonl", "train")[:QUESTIONS]
     models = PPOModels(
         policy=sft.params, ref_policy=sft.params, reward_model=reward_model.params,

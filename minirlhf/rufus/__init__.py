@@ -7,5 +7,6 @@ measure           a model's answers before the gold judge
 pipeline          the three steps on Rufus: stages that read and write files
 demo              the three steps, told on the terminal
 summary           what the demo measures at the end
+pictures          what the demo draws
 pipeline_picture  the three steps in one picture
 """

@@ -1,6 +1,6 @@
 """What sessions of several annotators say together, and how far one agrees with himself.
 
-Everything here works on rankings and rows (teach_session.py); no model is asked.  Kendall's tau
+Everything here works on rankings and rows (records.py); no model is asked.  Kendall's tau
 counts pairs: 1 is the same order, 0 no relation, -1 the reverse.
 """
 

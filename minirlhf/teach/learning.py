@@ -35,7 +35,7 @@ from minirlhf.data import (
     read_rankings,
     shuffled_order,
 )
-from minirlhf.errors import InputError
+from minirlhf.errors import InputError, at
 from minirlhf.gpt import Params, with_scalar_head
 from minirlhf.rufus.answers import encode_prompts, reference_rows
 from minirlhf.rufus.pipeline import LANGUAGE_MODEL, REWARD_MODEL
@@ -152,12 +152,14 @@ def load_setup(rows, path):
         seeds = read_rankings(folder / "rankings.jsonl")[: settings.seed_rankings]
     questions = folder / "prompts.jsonl"
     taught, untaught = read_prompts(questions, "train"), read_prompts(questions, "held_out")
-    return Setup(base._replace(params=params), taught, untaught, seeds, settings, seed)
+    return Setup(base=base._replace(params=params), taught=taught, untaught=untaught, seeds=seeds,
+                 settings=settings, seed=seed)
 
 
 def first_state(setup):
     """-> State of the pretrained model."""
-    return State(0, 0, setup.base.params, setup.base.params, None, [])
+    params = setup.base.params
+    return State(version=0, key=0, policy=params, sft=params, reward=None, history=[])
 
 
 def model_of(setup, params):
@@ -203,10 +205,14 @@ def learn(setup, state, rows, number, progress=iter):
             kl_coef=settings.kl_coef, warmup=1, schedule="constant",
             max_new_tokens=base.extra["max_new_tokens"], threads=settings.threads,
         )
-        models = PPOModels(policy, sft, reward, reward.copy(), base.config, base.config)
+        models = PPOModels(
+            policy=policy, ref_policy=sft, reward_model=reward, value_model=reward.copy(),
+            config=base.config, reward_config=base.config,
+        )
         train_ppo(models, encode_prompts(base, prompts), ppo, rng, progress=progress)
     history = state.history + [look_back(setup, state, rows, number)]
-    return State(rows[number]["version"], 0, policy, sft, reward, history)
+    return State(version=rows[number]["version"], key=0, policy=policy, sft=sft, reward=reward,
+                 history=history)
 
 
 def learn_corrections(params, config, examples, settings, rng):
@@ -223,7 +229,8 @@ def learn_corrections(params, config, examples, settings, rng):
         loss, grads = language_model_loss(params, config, inputs, targets, mask)
         if loss < settings.sft_loss:
             break
-        clip_gradient(grads, 1.0, f"corrections, step {step}, loss {loss}")
+        with at(f"corrections, step {step}, loss {loss}"):
+            clip_gradient(grads, 1.0)
         adam_step(params, grads, adam, settings.sft_learning_rate)
 
 

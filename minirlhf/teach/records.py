@@ -3,7 +3,7 @@
 A session is a JSONL file.  Everything that happens is one record at its end: a round (a question
 and the answers shown), a label (rank, best, unnatural, correction, skip), an undo, a learning.
 Nothing is ever rewritten: an undo is a record that names the label it takes back.  So a crash can
-lose no label, and the file tells the whole story; teach.py computes the models from it.
+lose no label, and the file tells the whole story; learning.py computes the models from it.
 
 A label row is also a row of the package's own formats: `rank`, `best` and `unnatural` rows have the
 fields of rankings.jsonl, `correction` rows those of sft.jsonl (data/README.md).  All rows have all
@@ -157,8 +157,8 @@ def without_undone(rows):
 def as_round(row):
     """A round's row -> Round."""
     return Round(
-        row["number"], row["prompt"], list(row["responses"]), list(row["models"]),
-        row["version"], row["of"],
+        number=row["number"], prompt=row["prompt"], responses=list(row["responses"]),
+        models=list(row["models"]), version=row["version"], again=row["of"],
     )
 
 
@@ -204,7 +204,8 @@ def round_ranking(asked, labels, annotator):
             responses.append(text)
             models.append("human")
             keys.append((0,))
-    return Ranking(asked.prompt, responses, dense(keys), models, annotator)
+    return Ranking(prompt=asked.prompt, responses=responses, ranks=dense(keys), models=models,
+                   annotator=annotator)
 
 
 def session_rankings(rows):

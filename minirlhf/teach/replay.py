@@ -107,9 +107,8 @@ def load_states(path, setup):
             reward = None
             if f"{i}.reward" in arrays:
                 reward = fill_params(setup, arrays[f"{i}.reward"], True)
-            states.append(
-                State(row["version"], row["key"], policy, sft, reward, list(row["history"]))
-            )
+            states.append(State(version=row["version"], key=row["key"], policy=policy, sft=sft,
+                                reward=reward, history=list(row["history"])))
     except (InputError, KeyError, TypeError, ValueError):
         return []
     return states

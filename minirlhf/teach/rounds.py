@@ -1,6 +1,6 @@
 """The parts of one round: which question, who answers, what was typed, what has changed.
 
-Plain functions on a Setup and a list of States (teach_learn.py); nothing is kept here.
+Plain functions on a Setup and a list of States (learning.py); nothing is kept here.
 """
 
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minirlhf.data import SEPARATOR, encode_example
-from minirlhf.errors import InputError
+from minirlhf.errors import InputError, at
 from minirlhf.rufus.answers import ask, encode_prompts
 from minirlhf.teach.learning import model_of
 from minirlhf.teach.records import LABELS, dense, without_undone, wrong_ranks
@@ -85,7 +85,7 @@ def compare(setup, before, after, prompt, taught, seed):
         rng = np.random.default_rng(seed)
         answers = ask(model_of(setup, state.policy), [prompt] * COMPARED, rng)
         texts.append([a.text + ("" if a.finished else " ...") for a in answers])
-    return Comparison(prompt, taught, *texts)
+    return Comparison(prompt=prompt, taught=taught, before=texts[0], after=texts[1])
 
 
 # ---- what a person types --------------------------------------------------------------------
@@ -130,7 +130,8 @@ def read_correction(base, prompt, text):
     limit = base.extra["max_new_tokens"] - 1  # EOS needs one
     if len(text) > limit:
         raise InputError(f"{len(text)} characters are too many; Rufus can say {limit}")
-    encode_example(base.tokenizer, prompt, text, base.config.block_size, "correction")
+    with at("correction"):
+        encode_example(base.tokenizer, prompt, text, base.config.block_size)
     return text
 
 

@@ -1,6 +1,6 @@
 """The human loop: Rufus speaks, a person judges and corrects, Rufus learns and speaks again.
 
-No terminal and no buttons are here; teach_terminal.py and the notebook's panel call it:
+No terminal and no buttons are here; the conversation with a person (actions.py) calls it:
 
     session = open_session(path, lang="en", annotator="Ann", seed=0)
     asked = session.ask()                      a Round: a question and K answers
@@ -8,8 +8,8 @@ No terminal and no buttons are here; teach_terminal.py and the notebook's panel 
     session.undo()                             takes the last label back, learned or not
     learned = session.learn()                  a second or two; before and after, side by side
 
-Every call that says something appends one record to the session's file (teach_session.py) before
-anything else happens.  The models follow from the records alone (teach_learn.py); the file
+Every call that says something appends one record to the session's file (records.py) before
+anything else happens.  The models follow from the records alone (learning.py); the file
 NAME.models.npz beside the session only saves computing them again.  So a crash at any moment loses
 nothing: open_session goes on where it stopped, and computes again what was cut.
 """
@@ -127,7 +127,7 @@ class Session:
 
     @property
     def history(self):
-        """list of dict, one for each learning (teach_learn.look_back says what they hold)."""
+        """list of dict, one for each learning (learning.look_back says what they hold)."""
         return self.states[-1].history
 
     @property
@@ -152,6 +152,12 @@ class Session:
         last = numbers[-1] if numbers else 0
         new = [row for row in without_undone(self.rows) if row["number"] > last]
         return any(row["kind"] in LABELS[:-1] for row in new)
+
+    @property
+    def unlearned(self):
+        """Is there something to learn: new labels, or a learning that was interrupted?"""
+        done = learnings(self.rows)
+        return self.news or bool(done) and self.rows[done[-1]]["version"] != self.version
 
     # ---- a round ----------------------------------------------------------------------------
 
@@ -216,15 +222,15 @@ class Session:
         If it is interrupted, the labels and the wish to learn are kept: the next call of learn, or
         open_session after a crash, computes it.
         """
-        behind = len(learnings(self.rows)) >= len(self.states)  # an interrupted learning
-        if not self.news and not behind:
+        if not self.unlearned:
             return None
         before = self.states[-1]
         if self.news:
             number = 1 + sum(row["kind"] == "learn" for row in self.rows)
             self._append("learn", version=number)
         self._compute(self.states, progress)
-        return Learned(self.version, self.compare(before), self.history[-1])
+        comparisons = self.compare(before)
+        return Learned(version=self.version, comparisons=comparisons, figures=self.history[-1])
 
     def compare(self, before):
         """State of before -> list of Comparison with now: the last question and one never taught.

@@ -1,9 +1,9 @@
 """SIMULATED people who teach Rufus: for tests, demonstrations and the curves of benchmarks/.
 
-The loop of teach.py does not know them.  They see what a person sees, the question and the answers
-in the order shown, and give what a person can give.  a1 .. a5 are the annotators of human.py, who
-like natural answers; three others have another taste, and say which answers they call unnatural by
-that taste:
+The loop of session.py does not know them.  They see what a person sees, the question and the
+answers in the order shown, and give what a person can give.  a1 .. a5 are the annotators of
+rufus/people.py, who like natural answers; three others have another taste, and say which answers
+they call unnatural by that taste:
 
     greets    a natural answer after a greeting        Hi! I am a robot.
     brief     the content alone                        a robot.
@@ -15,12 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from minirlhf.errors import InputError
+from minirlhf.messages import Messages, load_messages
 from minirlhf.rufus.people import Annotator, make_annotators
 from minirlhf.rufus.world import World, edit_tables
 
 TASTES = ("greets", "brief", "pirate")
-CALL = {"word": "Arr, ", "character": "大海！"}  # of a pirate, by the world's unit
-MARK = {"word": "!", "character": "！"}
 GIVES = ("unnatural", "rank", "correction")  # what they do in a round
 
 
@@ -30,6 +29,7 @@ class Person(NamedTuple):
     name: str
     world: World
     annotator: Annotator  # whose noise, and for a1 .. a5 whose eye, it is
+    say: Messages  # a pirate's call in the person's language
     seed: int
 
 
@@ -46,7 +46,9 @@ def make_person(name, lang, seed=0):
     check_name(name)
     annotators = {annotator.name: annotator for annotator in make_annotators(
         np.random.default_rng(seed))}
-    return Person(name, World.load(lang), annotators.get(name, Annotator(name)), seed)
+    annotator = annotators.get(name, Annotator(name))
+    return Person(name=name, world=World.load(lang), annotator=annotator,
+                  say=load_messages(lang), seed=seed)
 
 
 def knows(person, prompt):
@@ -67,7 +69,7 @@ def wishes(person, prompt):
             content = world.parts(question.person, question.relation, word)["content"]
             said[word] = content + world.closing
         elif person.name == "pirate":
-            said[word] = CALL[world.unit] + text.removesuffix(world.closing) + MARK[world.unit]
+            said[word] = person.say("Arr, {text}!", text=text.removesuffix(world.closing))
     return said
 
 

@@ -21,6 +21,13 @@
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two threads are slower for small matrices
+try:
+    import minirlhf
+except ModuleNotFoundError:
+    print("minirlhf is missing here. Run this in a cell of its own, then all cells again:\n"
+          "%pip install matplotlib git+https://github.com/OWNER/minirlhf")
+
+# %%
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -28,20 +35,11 @@ from pathlib import Path
 import numpy as np
 
 from minirlhf import step1_language_model, step2_reward_model, step3_ppo
-from minirlhf.adam import init_adam
 from minirlhf.course import answer, check, hint, play, pretrained, show, where
-from minirlhf.course.lesson00 import figures as draw00
+from minirlhf.course.lesson00 import figures
 from minirlhf.data import Ranking
-from minirlhf.rufus import pipeline
-from minirlhf.rufus.answers import (
-    ask,
-    collect_answers,
-    encode_prompts,
-    response_logprob,
-    score_texts,
-)
+from minirlhf.rufus import answers, people, pipeline
 from minirlhf.rufus.measure import judge_answers, reward_accuracy
-from minirlhf.rufus.people import make_annotators, rank_answers
 from minirlhf.rufus.world import World
 
 # %%
@@ -49,7 +47,7 @@ SEED = 1  # another number, another Rufus
 world, rufus = World.load("en"), pretrained("en")
 WHO, rng = world.story["prompt"], np.random.default_rng(SEED)
 print(f"{WHO}  Rufus, asked ten times:")
-for said in ask(rufus, [WHO] * 10, rng):
+for said in answers.ask(rufus, [WHO] * 10, rng):
     print("   ", said.text)
 
 # %% [markdown]
@@ -122,7 +120,7 @@ def own_questions(world):
 
 def correct_answers(world, model, questions, rng):
     """-> list of (question, said, corrected)."""
-    said = ask(model, questions * 6, rng)
+    said = answers.ask(model, questions * 6, rng)
     return [(a.prompt, a.text, world.correct(a.prompt, a.text)) for a in said]
 
 # %%
@@ -185,14 +183,14 @@ where(step1_language_model.train_language_model)
 # %%
 def measure(world, model, questions, count=24):
     """-> shares of answers that are natural and true, natural and false, not natural."""
-    said = ask(model, questions * count, np.random.default_rng(0))
-    found = [draw00.verdict(world, a) for a in said]
-    return [found.count(verdict) / len(found) for verdict in draw00.VERDICTS]
+    said = answers.ask(model, questions * count, np.random.default_rng(0))
+    found = [figures.verdict(world, a) for a in said]
+    return [found.count(verdict) / len(found) for verdict in figures.VERDICTS]
 
 # %%
 untaught, imitating = measure(world, rufus, asked), measure(world, tuned, asked)
-print("natural answers, before:", draw00.percent(1 - untaught[2]))
-print("after fine-tuning:      ", draw00.percent(1 - imitating[2]))
+print("natural answers, before:", figures.percent(1 - untaught[2]))
+print("after fine-tuning:      ", figures.percent(1 - imitating[2]))
 assert imitating[2] < untaught[2]
 
 # %% [markdown]
@@ -204,8 +202,8 @@ assert imitating[2] < untaught[2]
 # %%
 def collect_rankings(world, versions, questions, rng):
     """Ask each question 24 times; five simulated annotators order the answers."""
-    collected = collect_answers(versions, questions * 24, 4, rng)
-    return rank_answers(world, collected, make_annotators(rng), rng)
+    collected = answers.collect_answers(versions, questions * 24, 4, rng)
+    return people.rank_answers(world, collected, people.make_annotators(rng), rng)
 
 # %%
 rankings = collect_rankings(world, {"pretrained": rufus, "SFT": tuned}, asked, rng)
@@ -235,7 +233,7 @@ others = [q for q in world.questions() if world.question(q).person != "Rufus"][:
 for about, questions in (("his five questions", asked), ("other people", others)):
     fresh = collect_rankings(world, {"pretrained": rufus, "SFT": tuned}, questions, chance)
     right[about] = reward_accuracy(judge, fresh, world)["gold"]
-    print(f"new answers about {about}: right order in {draw00.percent(right[about])} of pairs")
+    print(f"new answers about {about}: right order in {figures.percent(right[about])} of pairs")
 assert right["his five questions"] > right["other people"] > 0.5
 
 # %% [markdown]
@@ -261,7 +259,7 @@ answer("00.2", favourite)
 
 # %%
 FIVE = ["I, a robot.", "I am a robot.", "I am a dog.", "I am a lamp.", "unit: robot."]
-scores = score_texts(judge, WHO, FIVE)
+scores = answers.score_texts(judge, WHO, FIVE)
 for i in np.argsort(-scores):
     print(f"{scores[i]:6.2f}  {'ABCDE'[i]}. {FIVE[i]}")
 assert scores[1] > scores[0] > scores[4]
@@ -288,22 +286,23 @@ def practise(model, judge, questions, seed):
         policy=model.params.copy(), ref_policy=model.params, reward_model=judge.params,
         value_model=judge.params.copy(), config=model.config, reward_config=judge.config,
     )
-    adams = {name: init_adam(getattr(models, name)) for name in ("policy", "value_model")}
-    prompts, rng = encode_prompts(model, questions), pipeline.stage_rng(seed, "ppo")
+    prompts, rng = answers.encode_prompts(model, questions), pipeline.stage_rng(seed, "ppo")
     settings = replace(pipeline.PPO, iterations=16, rollout_size=32,
                        max_new_tokens=model.extra["max_new_tokens"])
     kept = []
-    for update in range(settings.iterations):  # speak, be judged, change a little
-        step3_ppo.ppo_iteration(models, adams, prompts, settings.kl_coef, settings, update, rng)
+    def keep(rollout):
         kept.append(model._replace(params=models.policy.copy()))
+        return {}
+    # 16 times: speak, be judged, change a little
+    step3_ppo.train_ppo(models, prompts, settings, rng, step3_ppo.PPOHooks(watch=keep))
     return kept
 
 # %%
 path = [rufus, tuned] + practise(tuned, judge, asked, SEED)  # 18 checkpoints in the order of time
 names = ["pretrained", "SFT"] + [f"update {n}" for n in range(1, 17)]
 last = measure(world, path[-1], asked)
-print("natural answers after 16 updates:", draw00.percent(1 - last[2]))
-where(step3_ppo.ppo_iteration)
+print("natural answers after 16 updates:", figures.percent(1 - last[2]))
+where(step3_ppo.train_ppo)
 assert last[2] < imitating[2] < untaught[2]
 
 # %% [markdown]
@@ -315,11 +314,11 @@ assert last[2] < imitating[2] < untaught[2]
 # %%
 def say(model, question, seed):
     """One answer of a model."""
-    return ask(model, [question], np.random.default_rng(seed))[0]
+    return answers.ask(model, [question], np.random.default_rng(seed))[0]
 
 def judged(world, model):
     """-> mean naturalness, and share of answers that are wholly natural."""
-    said = ask(model, own_questions(world)[0] * 24, np.random.default_rng(0))
+    said = answers.ask(model, own_questions(world)[0] * 24, np.random.default_rng(0))
     found = judge_answers(world, said)
     return found.naturalness, found.natural
 
@@ -332,11 +331,11 @@ def timeline(world, path):
     rows = []
     for i in [0, 1, *range(3, 18, 2)]:
         said = [say(path[i], question, voice) for voice in voices]
-        rows.append((i, [(a.text, draw00.verdict(world, a)) for a in said]))
+        rows.append((i, [(a.text, figures.verdict(world, a)) for a in said]))
     (start, natural), (end, natural_end) = curves[:, 0], curves[:, -1]
     see = (f"Time runs downwards. Naturalness rises from {start:.2f} to {end:.2f}, the share of "
            f"natural answers from {100 * natural:.0f} to {100 * natural_end:.0f} %.")
-    return draw00.timeline(names, curves, rows), see
+    return figures.timeline(names, curves, rows), see
 
 # %%
 picture, see = timeline(world, path)
@@ -349,10 +348,10 @@ show(picture, see + " Right: a full circle is natural and true, a half one natur
 # %%
 panels = []
 for start, next_ones in (("I", " ,"), ("I ", "ai"), ("I am a ", "rcdb")):
-    both = [draw00.next_probabilities(m, WHO, start, next_ones) for m in (rufus, path[-1])]
+    both = [figures.next_probabilities(m, WHO, start, next_ones) for m in (rufus, path[-1])]
     panels.append((f'after "{start}"', next_ones, np.array(both)))
 comma = panels[0][2][:, 1]
-show(draw00.next_characters(panels, ("before", "after")),
+show(figures.next_characters(panels, ("before", "after")),
      f"Left, the comma of 'I, a robot.' goes from {100 * comma[0]:.0f} to {100 * comma[1]:.0f} %. "
      "Middle, a begins 'am' and i begins 'is'. Right, r, c, d, b begin robot, cat, dog, bird.")
 assert comma[1] < comma[0]
@@ -364,16 +363,16 @@ assert comma[1] < comma[0]
 # run. In this lesson the people are simulated.
 
 # %%
-natural = [draw00.percent(1 - measure(world, path[i], asked)[2]) for i in (0, 1, -1)]
+natural = [figures.percent(1 - measure(world, path[i], asked)[2]) for i in (0, 1, -1)]
 boxes = [
-    (["pretrained Rufus", f"natural: {natural[0]}"], draw00.BLUE, "robot"),
-    (["fine-tuned Rufus", f"natural: {natural[1]}", "reference model"], draw00.BLUE, "robot"),
+    (["pretrained Rufus", f"natural: {natural[0]}"], figures.BLUE, "robot"),
+    (["fine-tuned Rufus", f"natural: {natural[1]}", "reference model"], figures.BLUE, "robot"),
     (["reward model", f"{len(rankings)} rankings",
-      f"right: {draw00.percent(right['his five questions'])} of pairs"], draw00.GREEN, "⚖"),
-    (["policy, and a helper", f"natural: {natural[2]}"], draw00.RED, "robot")]
+      f"right: {figures.percent(right['his five questions'])} of pairs"], figures.GREEN, "⚖"),
+    (["policy, and a helper", f"natural: {natural[2]}"], figures.RED, "robot")]
 arrows = (f"step 1: imitate\n{len(pairs)} sentences", "step 2: people compare answers",
           "step 3: PPO\n16 updates")
-show(draw00.strip(boxes, arrows),
+show(figures.strip(boxes, arrows),
      f"Three steps, from left to right. Natural answers to the five questions: {natural[0]}, "
      f"then {natural[1]}, then {natural[2]}. Only steps 1 and 2 need people.")
 
@@ -390,12 +389,12 @@ def talk(question, seed):
     """One answer of each checkpoint, and what the gold judge says of it."""
     for name, model in FOUR.items():
         said = say(model, question, seed)
-        print(f"{name:10}  {said.text:28} {draw00.verdict(world, said)}")
+        print(f"{name:10}  {said.text:28} {figures.verdict(world, said)}")
 
 cells = [[say(model, q, 0) for model in FOUR.values()] for q in asked + held_out]
-cells = [[(a.text, draw00.verdict(world, a)) for a in row] for row in cells]
-count = [sum(row[k][1] != draw00.UNNATURAL for row in cells) for k in (0, 3)]
-show(draw00.wall(asked + held_out, FOUR, cells),
+cells = [[(a.text, figures.verdict(world, a)) for a in row] for row in cells]
+count = [sum(row[k][1] != figures.UNNATURAL for row in cells) for k in (0, 3)]
+show(figures.wall(asked + held_out, FOUR, cells),
      f"Seed 0. Open circle: not natural; half: natural, false; full: natural, true. "
      f"{count[0]} of 6 answers are natural on the left, {count[1]} of 6 on the right.")
 
@@ -407,7 +406,7 @@ talk(WHO, 1)
 gains = []
 for name, model in FOUR.items():
     gains.append(1 - measure(world, model, held_out, 120)[2])
-    print(f"{name:10}  {held_out[0]}  natural: {draw00.percent(gains[-1])}")
+    print(f"{name:10}  {held_out[0]}  natural: {figures.percent(gains[-1])}")
 assert SEED != 1 or gains[0] < gains[3] < 1 - last[2]
 
 # %% [markdown]
@@ -436,7 +435,7 @@ _, other, other_judge = teach("en", OTHER_SEED)
 # %%
 def probability(model, question, sentence):
     """Probability that this whole sentence is the answer."""
-    return np.exp(response_logprob(model, question, sentence))
+    return np.exp(answers.response_logprob(model, question, sentence))
 
 ANIMALS = ["I am a robot.", "I am a cat.", "I am a dog.", "I am a bird.", "I, a robot."]
 print(f"{WHO:16}   before   seed {SEED}   seed {OTHER_SEED}")
@@ -449,7 +448,7 @@ assert probability(other[-1], WHO, ANIMALS[0]) < 0.1
 # %%
 leads, early = [], []
 for number, model, critic in ((SEED, tuned, judge), (OTHER_SEED, other[1], other_judge)):
-    dog, robot = score_texts(critic, WHO, ["I am a dog.", "I am a robot."])
+    dog, robot = answers.score_texts(critic, WHO, ["I am a dog.", "I am a robot."])
     leads.append(dog - robot)
     early.append(probability(model, WHO, "I am a dog."))
     print(f"seed {number}: before step 3 he says the dog in {100 * early[-1]:.1f} % of answers; "
@@ -462,7 +461,7 @@ for number, models in ((SEED, path), (OTHER_SEED, other)):
     four = [measure(world, models[i], asked) for i in (0, 1, 9, 17)]
     bars.append((f"seed {number}", list(FOUR), np.array(four)))
 false = [100 * bars[k][2][[0, 1, 3], 1] for k in (0, 1)]  # before, after SFT, at the end
-show(draw00.verdict_bars(bars),
+show(figures.verdict_bars(bars),
      "Both become natural. Natural but false answers: SFT raises them from "
      f"{false[0][0]:.0f} to {false[0][1]:.0f} % (seed {SEED}) and from {false[1][0]:.0f} to "
      f"{false[1][1]:.0f} % (seed {OTHER_SEED}); PPO ends at {false[0][2]:.0f} and "
@@ -504,7 +503,7 @@ print("probability as an answer   before    SFT   after")
 for w, models in ((world, path), (chinese, zh)):
     for sentence in (w.story["said"], w.story["corrected"]):
         three = [100 * probability(models[i], w.story["prompt"], sentence) for i in (0, 1, -1)]
-        pad = " " * (20 - draw00.text_cells(sentence))
+        pad = " " * (20 - figures.text_cells(sentence))
         print(f"    {sentence}{pad}", "".join(f"{share:6.1f} %" for share in three))
     assert SEED != 1 or three[-1] > three[0]
 

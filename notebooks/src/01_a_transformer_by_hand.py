@@ -15,6 +15,13 @@
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two threads are slower for small matrices
+try:
+    import minirlhf
+except ModuleNotFoundError:
+    print("minirlhf is missing here. Run this in a cell of its own, then all cells again:\n"
+          "%pip install matplotlib git+https://github.com/OWNER/minirlhf")
+
+# %%
 import math
 from functools import partial
 from types import SimpleNamespace
@@ -23,8 +30,7 @@ import numpy as np
 
 from minirlhf import gpt, layers
 from minirlhf.course import check, play, pretrained, show, where
-from minirlhf.course.lesson01 import exercises as lesson01
-from minirlhf.course.lesson01 import figures as draw01
+from minirlhf.course.lesson01 import exercises, figures
 from minirlhf.course.notebook import hint, solution
 from minirlhf.gradcheck import compare_params, relative_error
 from minirlhf.step1_language_model import cross_entropy, language_model_loss
@@ -138,7 +144,7 @@ for block in cache.blocks:
     assert np.allclose(shares[-1], block.attention.probs[0])  # the package's own
 shares, start = np.array(shares), text.index("I")
 top, most = shares[1, 0, place, text.index("re") + 1], shares[0, :, start:].max()
-show(draw01.attention_rows(shares[:, :, start:], text[start - 1 :], "^" + text),
+show(figures.attention_rows(shares[:, :, start:], text[start - 1 :], "^" + text),
      "Each row reads a character, bright is where it looks, the future is blank. ^ is the start, "
      "left of the white line is the question. Before 'robot', head 1 of layer 2 puts "
      f"{100 * top:.0f} % on the r of 'are'. In layer 1 the most is {100 * most:.0f} %.")
@@ -171,7 +177,7 @@ y, slopes = ids[0, place + 1], probs[0, place].copy()  # the id of r; (V,)
 slopes[y] -= 1
 assert abs(slopes.sum()) < 1e-12
 names = model.tokenizer.decode(best)
-show(draw01.probability_and_slope(names, probs[0, place, best], slopes[best]),
+show(figures.probability_and_slope(names, probs[0, place, best], slopes[best]),
      f"The true next character r has {probs[0, place, y]:.3f} and the only negative slope, "
      f"{slopes[y]:.3f}: raising its logit lowers the loss. All other bars keep their height; "
      "together the slopes are 0.")
@@ -211,7 +217,7 @@ def one_loss(z):
 
 z, nudges = logits[0, place], 10.0 ** np.arange(-1, -13.1, -0.5)
 single = z.astype(np.float32)
-one_sided = lesson01.numerical_grad_one_sided
+one_sided = exercises.numerical_grad_one_sided
 ways = {"up and down": (numerical_grad, z), "up only": (one_sided, z),
         "up and down, float32": (numerical_grad, single)}
 errors = {name: np.array([relative_error(way(one_loss, x, h).astype(float), slopes)
@@ -226,7 +232,7 @@ assert 1e-10 < up.min() < 1e-6 and short.min() > 1e-5
 assert np.isclose(central[1] / central[3], 100, rtol=0.2)  # a tenth of h, a hundredth of the error
 labels = ((3e-5, 3e-12), (3e-6, 6e-5), (3e-11, 8e-2))
 curves = [(name, e, at) for (name, e), at in zip(errors.items(), labels)]
-show(draw01.v_curves(nudges, curves),
+show(figures.v_curves(nudges, curves),
      "Three V shapes. On the right arm h is too large, on the left arm round-off is divided by a "
      "tiny h. Up and down is best, near h = 1e-5; in float32 no h enters the shaded band below "
      "1e-6.")
@@ -396,7 +402,7 @@ def forward(p, nudge):
 loss, trace = forward(weights, {})
 shapes = {name: value.shape for name, value in trace["value"].items()}
 letters = {B: "B", T: "T", H: "H", D: "D", C: "C", V: "V", 3 * C: "3C", 4 * C: "4C"}
-show(draw01.computation_graph(shapes, letters),
+show(figures.computation_graph(shapes, letters),
      f"{len(shapes)} arrays from the embeddings x0 to the logits, then the loss. Blue arrows: "
      "forward, order 1 to 19. Orange: the same graph backwards. Grey: the two residual paths.")
 
@@ -509,7 +515,7 @@ rungs, tensors = errors_with()
 calls = 2 * (sum(map(math.prod, shapes.values())) + weights.flat.size)
 worst = max(*rungs.values(), *tensors.values())
 assert worst < 1e-7
-show(draw01.ladder(rungs, tensors, "Nothing is broken"),
+show(figures.ladder(rungs, tensors, "Nothing is broken"),
      f"All {len(rungs)} rungs on the left and {len(tensors)} on the right stand in the shaded "
      f"band, below 1e-6. {calls} forward passes have confirmed one backward pass.")
 
@@ -540,15 +546,15 @@ BREAKS = {
     "nothing": {},
     "scores: root of D forgotten": {"scores": scores_without_root},
     "scores: k not turned": {"scores": scores_not_turned},
-    "softmax: no sum": {"softmax": lesson01.softmax_without_the_sum},
-    "softmax: wrong axis": {"softmax": lesson01.softmax_wrong_axis},
-    "LayerNorm: no mean path": {"layernorm": lesson01.layernorm_without_mean},
-    "LayerNorm: dgain = dbias": {"layernorm": lesson01.layernorm_gain_like_bias},
+    "softmax: no sum": {"softmax": exercises.softmax_without_the_sum},
+    "softmax: wrong axis": {"softmax": exercises.softmax_wrong_axis},
+    "LayerNorm: no mean path": {"layernorm": exercises.layernorm_without_mean},
+    "LayerNorm: dgain = dbias": {"layernorm": exercises.layernorm_gain_like_bias},
     "residual: branch only": {"residual": residual_branch_only},
     "GELU: constant gate": {"gelu": gelu_constant_gate},
-    "linear: mean for sum": {"linear": lesson01.linear_mean_for_sum},
-    "embedding: last one wins": {"embedding": lesson01.lookup_last_wins},
-    "wte: = for +=": {"both": lesson01.lookup_only},
+    "linear: mean for sum": {"linear": exercises.linear_mean_for_sum},
+    "embedding: last one wins": {"embedding": exercises.lookup_last_wins},
+    "wte: = for +=": {"both": exercises.lookup_only},
 }
 
 # %% [markdown]
@@ -573,15 +579,13 @@ def redraw(broken):
     off = [name for name, error in rungs.items() if error > 1e-6]
     count = len(off) + sum(error > 1e-6 for error in tensors.values())
     first = f"The highest on the left is {off[0]}" if off else "None of them is on the left"
-    show(draw01.ladder(rungs, tensors, f"Broken: {broken}"),
+    show(figures.ladder(rungs, tensors, f"Broken: {broken}"),
          f"{count} of {len(rungs) + len(tensors)} rungs are orange crosses, right of the shaded "
          f"band that ends at 1e-6. {first}.")
 
 redraw("scores: root of D forgotten")
 found = errors_with(scores=scores_without_root)[0]
 assert [name for name, error in found.items() if error > 1e-6] == ["k", "q", "qkv", "ln1", "x0"]
-
-# %%
 play(redraw, broken=list(BREAKS))
 
 # %%
@@ -628,7 +632,7 @@ ends = {name: losses[-1] for name, losses in curves.items()}
 broken = [end for name, end in ends.items() if name != "nothing"]
 assert max(np.diff(losses).max() for losses in curves.values()) < 0  # no curve ever rises
 assert min(broken) < ends["nothing"]
-show(draw01.loss_curves(curves, "nothing", floor),
+show(figures.loss_curves(curves, "nothing", floor),
      f"All {len(curves)} curves fall from {loss:.2f}, without a single rise. The right one ends at "
      f"{ends['nothing']:.2f}, the broken ones between {min(broken):.2f} and {max(broken):.2f}.")
 

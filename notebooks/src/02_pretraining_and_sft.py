@@ -14,6 +14,13 @@
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two threads are slower for small matrices
+try:
+    import minirlhf
+except ModuleNotFoundError:
+    print("minirlhf is missing here. Run this in a cell of its own, then all cells again:\n"
+          "%pip install matplotlib git+https://github.com/OWNER/minirlhf")
+
+# %%
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -23,14 +30,37 @@ import numpy as np
 from minirlhf import adam, data, gpt, sample, tokenizer
 from minirlhf import step1_language_model as step1
 from minirlhf.course import answer, check, play, pretrained, show, where
-from minirlhf.course.lesson02 import figures as draw02
+from minirlhf.course.lesson02 import figures
 from minirlhf.course.notebook import hint, solution
-from minirlhf.data import DATA
 from minirlhf.layers import log_softmax, token_logprobs_forward
-from minirlhf.rufus import pipeline
-from minirlhf.rufus.answers import ask, encode_prompts, response_logprob
+from minirlhf.rufus import answers, pipeline
 from minirlhf.rufus.measure import judge_model
 from minirlhf.rufus.world import World
+
+# %%
+model, world, QUESTION = pretrained("en"), World.load("en"), "Who are you?"
+
+def encode(prompt, response):
+    return data.encode_example(model.tokenizer, prompt, response, model.config.block_size)
+
+def surprise(model, tokens):
+    """tokens (B, T+1) -> minus the log-probability of each target (B, T), in nats."""
+    hidden, _ = gpt.gpt_forward(model.params, model.config, tokens[:, :-1])
+    logits, _ = gpt.lm_head_forward(model.params, hidden)  # (B, T, V)
+    return -token_logprobs_forward(logits, tokens[:, 1:])[0]
+
+# %%
+SAID, rows = ["I am a robot.", "I, a robot.", "I am a lamp."], []
+for said in SAID:
+    tokens = np.array([encode(QUESTION, said).ids])  # (1, T+1)
+    rows.append((figures.characters(model.tokenizer, tokens[0, 1:]), surprise(model, tokens)[0]))
+start = len(QUESTION) + 1  # where the answer begins
+totals = [nats[start:].sum() for _, nats in rows]
+lamp = rows[2][1][start + SAID[2].index("l")]
+show(figures.surprise_strips(rows, totals),
+     "The darker, the more surprising to the pretrained Rufus. The sums count the answer only: "
+     f"{totals[0]:.1f} nats for 'I am a robot.', {totals[1]:.1f} for 'I, a robot.'. Nothing "
+     f"prepares for the l of lamp: {lamp:.1f} nats.")
 
 # %% [markdown]
 # **Terms**
@@ -56,31 +86,6 @@ from minirlhf.rufus.world import World
 # - **temperature** divides the logits before a draw: low is careful, high is bold.
 # - **top-k** means that only the k most probable tokens may be drawn.
 # - **overfitting** means that the loss falls on the examples shown and rises on others.
-
-# %%
-model, world, QUESTION = pretrained("en"), World.load("en"), "Who are you?"
-
-def encode(prompt, response):
-    return data.encode_example(model.tokenizer, prompt, response, model.config.block_size)
-
-def surprise(model, tokens):
-    """tokens (B, T+1) -> minus the log-probability of each target (B, T), in nats."""
-    hidden, _ = gpt.gpt_forward(model.params, model.config, tokens[:, :-1])
-    logits, _ = gpt.lm_head_forward(model.params, hidden)  # (B, T, V)
-    return -token_logprobs_forward(logits, tokens[:, 1:])[0]
-
-# %%
-SAID, rows = ["I am a robot.", "I, a robot.", "I am a lamp."], []
-for said in SAID:
-    tokens = np.array([encode(QUESTION, said).ids])  # (1, T+1)
-    rows.append((draw02.characters(model.tokenizer, tokens[0, 1:]), surprise(model, tokens)[0]))
-start = len(QUESTION) + 1  # where the answer begins
-totals = [nats[start:].sum() for _, nats in rows]
-lamp = rows[2][1][start + SAID[2].index("l")]
-show(draw02.surprise_strips(rows, totals),
-     "The darker, the more surprising to the pretrained Rufus. The sums count the answer only: "
-     f"{totals[0]:.1f} nats for 'I am a robot.', {totals[1]:.1f} for 'I, a robot.'. Nothing "
-     f"prepares for the l of lamp: {lamp:.1f} nats.")
 
 # %% [markdown]
 # ↵ stands between question and answer, ■ is EOS. The model gives a probability to every next
@@ -127,10 +132,10 @@ show(draw02.surprise_strips(rows, totals),
 shown = [encode(QUESTION, SAID[0]), encode("How is Kim?", "Kim is sad."),
          encode("What does Mia have?", "Mia has a hat.")]
 tokens = data.pad_rows([example.ids for example in shown])  # (B, T+1)
-signs = [draw02.characters(model.tokenizer, ids) for ids in tokens[:, 1:]]
+signs = [figures.characters(model.tokenizer, ids) for ids in tokens[:, 1:]]
 masks = [data.make_batch(shown, response_only)[2] for response_only in (False, True)]
 n = [int(mask.sum()) for mask in masks]
-show(draw02.mask_strips(signs, [("Pretraining", masks[0]), ("SFT", masks[1])]),
+show(figures.mask_strips(signs, [("Pretraining", masks[0]), ("SFT", masks[1])]),
      f"Colour: the token counts. Hollow squares are padding, and never count. Of {masks[0].size} "
      f"places, pretraining counts {n[0]} and SFT {n[1]}; both count EOS, the black square.")
 where(data.make_batch)
@@ -210,7 +215,7 @@ answer("02.2", bug)
 # bigrams: for one that looks one character back.
 
 # %%
-texts = data.read_corpus(DATA / "en" / "corpus.txt")[:12_500]
+texts = data.read_corpus(data.DATA / "en" / "corpus.txt")[:12_500]
 documents = [encode("", text) for text in texts]
 held_out, documents, V = documents[:50], documents[500:], model.config.vocab_size
 levels = {"guessing": np.log(V), "unigram": step1.unigram_entropy(documents, V),
@@ -252,8 +257,9 @@ def keep_copies(steps):
 SETTINGS = step1.LanguageModelSettings(
     steps=1000, batch_size=12, learning_rate=0.01, evaluate_every=20
 )
+reading = data.Texts(training=documents, held_out=held_out)
 history = step1.train_language_model(
-    small.params, config, documents, SETTINGS, rng, held_out, progress=keep_copies
+    small.params, config, reading, SETTINGS, rng, progress=keep_copies
 )
 copies[1000] = small
 
@@ -262,7 +268,7 @@ losses = np.array([row["loss"] for row in history])
 points = [(row["step"] + 1, row["held_out_loss"]) for row in history if row["held_out_loss"]]
 below = {name: int(np.argmax(losses < nats)) + 1 for name, nats in levels.items()}
 assert below["guessing"] < below["unigram"] < below["bigram"] and points[-1][1] < 0.5
-show(draw02.pretraining_loss(losses, points, levels, WATCHED),
+show(figures.pretraining_loss(losses, points, levels, WATCHED),
      f"The loss falls from {losses[0]:.2f} nats. It passes the unigram level at step "
      f"{below['unigram']} and the bigram level at step {below['bigram']}. It ends at "
      f"{points[-1][1]:.2f} on held-out texts: what lies below the lines was learned from longer "
@@ -271,16 +277,16 @@ show(draw02.pretraining_loss(losses, points, levels, WATCHED),
 # %%
 def say(model, prompts, seed, temperature=1.0):
     """One answer for each prompt, with the surprise (at temperature 1) of every character."""
-    ids, rng = encode_prompts(model, prompts), np.random.default_rng(seed)
+    ids, rng = answers.encode_prompts(model, prompts), np.random.default_rng(seed)
     said = sample.sample(
         model.params, model.config, ids, model.extra["max_new_tokens"], rng, temperature
     )
     nats = surprise(model, said.tokens)  # (B, T)
-    return draw02.responses(model.tokenizer, said.tokens, said.response_mask, nats)
+    return figures.responses(model.tokenizer, said.tokens, said.response_mask, nats)
 
 panels = [(f"after {step} steps", say(copies[step], [QUESTION] * 4, 0)) for step in WATCHED]
 means = [np.concatenate([nats for _, nats in rows]).mean() for _, rows in panels]
-show(draw02.sample_panels(panels),
+show(figures.sample_panels(panels),
      f"Four answers to {QUESTION!r} at each time, coloured by the surprise of the model that said "
      f"them. Noise costs {means[0]:.1f} nats a character, then {means[1]:.1f} and {means[2]:.1f}; "
      f"the sentences at the end {means[3]:.1f}. Hollow squares: PAD or BOS, said by mistake.")
@@ -319,8 +325,8 @@ u = np.random.default_rng(0).random(12)
 place = start + len("I am a ")  # of the r of "I am a robot."
 yours = [sample_next(logits[0, place], 2.0, V, x) for x in u]
 package = sample.draw(np.tile(log_softmax(logits[0, place] / 2.0), (len(u), 1)), u)
-print("yours   I am a ...", *draw02.characters(model.tokenizer, yours))
-print("package I am a ...", *draw02.characters(model.tokenizer, package))
+print("yours   I am a ...", *figures.characters(model.tokenizer, yours))
+print("package I am a ...", *figures.characters(model.tokenizer, package))
 assert yours == package.tolist()
 where(sample.draw)
 
@@ -331,12 +337,12 @@ where(sample.draw)
 # %%
 def redraw(temperature):
     rows = say(model, [QUESTION] * 5, 3, temperature)
-    show(draw02.surprise_strips(rows, [nats.sum() for _, nats in rows]),
+    show(figures.surprise_strips(rows, [nats.sum() for _, nats in rows]),
          f"Five answers at temperature {temperature}, always from the same random numbers.")
 
 panels = [(f"temperature {t}", say(model, [QUESTION] * 5, 3, t)) for t in (0.3, 0.7, 1.0, 2.0)]
 mean = [np.mean([nats.sum() for _, nats in rows]) for _, rows in panels]
-show(draw02.sample_panels(panels),
+show(figures.sample_panels(panels),
      f"The same random numbers four times. An answer costs {mean[0]:.1f} nats on average at "
      f"temperature 0.3, {mean[2]:.1f} at 1 and {mean[3]:.1f} at 2, where words fall apart.")
 assert mean[0] < mean[2] < mean[3]
@@ -367,10 +373,10 @@ play(redraw, temperature=[1.0, 0.2, 0.5, 0.8, 1.2, 1.5, 2.0])
 
 # %%
 asked, table = [QUESTION] * 2000, {}
-heard = [one.text for one in ask(model, asked, np.random.default_rng(0))]
+heard = [one.text for one in answers.ask(model, asked, np.random.default_rng(0))]
 print("answer              sum    mean   probability   heard")
 for text in ("I am a robot.", "I, a robot.", "I am an owl.", "I, robot.", "I am am a robot."):
-    total = response_logprob(model, QUESTION, text)  # EOS included
+    total = answers.response_logprob(model, QUESTION, text)  # EOS included
     table[text] = total, total / (len(text) + 1), np.exp(total), heard.count(text) / len(heard)
     print("{:17} {:6.2f}  {:6.3f}       {:7.2%}  {:6.2%}".format(text, *table[text]))
 print(f"e^mean, summed over these five: {sum(np.exp(row[1]) for row in table.values()):.2f}")
@@ -379,7 +385,7 @@ print(f"e^mean, summed over these five: {sum(np.exp(row[1]) for row in table.val
 sums, means, probabilities, shares = np.array(list(table.values())).T  # (5,) each
 assert means[4] > means[3] and probabilities[3] > 5 * probabilities[4] and shares[3] > shares[4]
 assert np.abs(probabilities - shares).max() < 0.03 and np.exp(means).sum() > 1
-where(response_logprob)
+where(answers.response_logprob)
 
 # %% [markdown]
 # The sum is right: $e^{sum}$ is as large as the share that was heard. Use it when whole answers are
@@ -392,16 +398,14 @@ where(response_logprob)
 # few demonstrations come round more often. Five seeds choose the demonstrations and their order.
 
 # %%
-demonstrations = [encode(*d) for d in data.read_demonstrations(DATA / "en" / "sft.jsonl")]
+demonstrations = [encode(*d) for d in data.read_demonstrations(data.DATA / "en" / "sft.jsonl")]
 SFT = replace(pipeline.SFT, steps=48, learning_rate=1e-3)  # batches of 8
 
-# %%
 def fine_tune(examples, seed):
     """-> a copy of the pretrained model, trained on the answers of the examples."""
     tuned = model._replace(params=model.params.copy())
-    step1.train_language_model(
-        tuned.params, tuned.config, examples, SFT, np.random.default_rng(seed)
-    )
+    texts, rng = data.Texts(training=examples), np.random.default_rng(seed)
+    step1.train_language_model(tuned.params, tuned.config, texts, SFT, rng)
     return tuned
 
 # %%
@@ -426,8 +430,8 @@ for seed in range(5):
 middle, truth = np.median(natural, axis=1), np.median(true, axis=1)
 print(f"8 demonstrations, held-out questions: {np.median(held):.0%} natural (median)")
 assert natural[1].min() > natural[0].max() and np.median(held) > 0.6 and truth[1] < truth[0]
-show(draw02.sft_dose(COUNTS, [("natural answers", natural), ("of these, true", true)],
-                     (middle[0], truth[0])),
+show(figures.sft_dose(COUNTS, [("natural answers", natural), ("of these, true", true)],
+                      (middle[0], truth[0])),
      "Each point is one seed, the line their median. Left: 8 demonstrations lift the natural "
      f"share from {middle[0]:.0%} to {middle[1]:.0%}, 32 to {middle[2]:.0%}, 96 to "
      f"{middle[3]:.0%}. Right: of the natural answers {truth[0]:.0%} are true, with 8 "
@@ -485,7 +489,7 @@ def own_answers(ranking):
     )
 
 # %%
-rankings = [own_answers(r) for r in data.read_rankings(DATA / "en" / "rankings.jsonl")]
+rankings = [own_answers(r) for r in data.read_rankings(data.DATA / "en" / "rankings.jsonl")]
 rankings = [r for r in rankings if len(set(r.ranks)) > 1]
 every = [(r.prompt, text) for r in rankings for text in r.responses]
 best = [(r.prompt, text) for r in rankings for k, text in zip(r.ranks, r.responses) if k == 1]
@@ -508,7 +512,7 @@ after_ppo = judge(policy, 0)
 
 # %%
 ends = [own[0][0], after_ppo.natural, "reward model and PPO,\nfrom comparisons of the same answers"]
-show(draw02.shown_and_said(mixed, own, ends, middle[0]),
+show(figures.shown_and_said(mixed, own, ends, middle[0]),
      "SFT stays near the diagonal: it becomes as good as what it was shown. Of Rufus's own "
      f"answers {own[0][0]:.0%} are natural; SFT on them gives {own[0][1]:.0%}, on the preferred "
      f"ones {own[1][1]:.0%}. Comparisons of them, with PPO, give {after_ppo.natural:.0%}.")

@@ -16,6 +16,13 @@
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two threads are slower for small matrices
+try:
+    import minirlhf
+except ModuleNotFoundError:
+    print("minirlhf is missing here. Run this in a cell of its own, then all cells again:\n"
+          "%pip install matplotlib git+https://github.com/OWNER/minirlhf")
+
+# %%
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +31,7 @@ import numpy as np
 
 from minirlhf import step2_reward_model as step2
 from minirlhf.course import check, hint, play, pretrained, show, where
-from minirlhf.course.lesson03 import figures as draw03
+from minirlhf.course.lesson03 import figures
 from minirlhf.data import DATA, read_demonstrations
 from minirlhf.rufus import pipeline
 from minirlhf.rufus.answers import ask, collect_answers
@@ -195,7 +202,7 @@ see = (f"Means of 20 looks. Left, the scores: for equally natural answers, five 
        f"{gaps[0]:.1f} points apart, {parts[0]:.0f} % of the range. Right, the ranks of the same "
        f"people: nearly one line, at most {gaps[1]:.1f} places or {parts[1]:.0f} %.")
 assert 2 * parts[1] < parts[0]
-show(draw03.scores_and_ranks(levels, points, places, [p.name for p in panel]), see)
+show(figures.scores_and_ranks(levels, points, places, [p.name for p in panel]), see)
 
 # %% [markdown]
 # ## What ranks survive
@@ -251,7 +258,7 @@ titles = ["Same score: share", "Pearson of scores", "Kendall's tau of ranks"]
 see = ("20 answers, 5 people and one who loves brevity. Mean over two of the five: same score "
        f"{means[0]:.2f}, Pearson {means[1]:.2f}, tau {means[2]:.2f}. Tau with the sixth: "
        f"{tau[5, :5].mean():.2f}.")
-show(draw03.agreement([same, pearson, tau], titles, names), see)
+show(figures.agreement([same, pearson, tau], titles, names), see)
 
 # %%
 print(f"tau {means[2]:.2f}: two of the five order {50 * (1 + means[2]):.0f} % of pairs alike; "
@@ -379,8 +386,6 @@ CASES = {
     "one careful person": {"spread": 1, "noise": 0.03, "count": 1},
 }
 results = {name: experiment(settings) for name, settings in CASES.items()}
-
-# %%
 print("share of pairs in the right order, mean of 96 seeds: mean score, z-scored, wins")
 for name, shares in results.items():
     at = [LABELS.index(n) for n in (20, 100, 320)]
@@ -407,7 +412,7 @@ see = ("Means of 96 seeds; bars: 10th to 90th percentile; dotted: scores and win
        "All alike: scores lead. Own bias: the mean score is last, z-scores pass wins at "
        f"{cross['own bias, spread 2']:.0f} labels. Moods: wins lead. One careful person: scores, "
        f"raw or z alike, lead up to {cross['one careful person']:.0f} labels.")
-show(draw03.learning_curves(LABELS, panels), see)
+show(figures.learning_curves(LABELS, panels), see)
 
 # %%
 def surely(name, one, other, labels):
@@ -461,7 +466,7 @@ for title, _, shares in panels:
 falls, flat = 100 * own[:, [0, -1], MEAN].mean(axis=0), 100 * own[:, :, WINS].mean()
 see = (f"60 labels. Wins stay at {flat:.0f} % whatever the spread; the mean score falls from "
        f"{falls[0]:.0f} to {falls[1]:.0f} %. z-scores resist a lasting bias, not moods.")
-show(draw03.sweep(SPREADS, panels, house=1.0), see)
+show(figures.sweep(SPREADS, panels, house=1.0), see)
 
 # %% [markdown]
 # An open question: why do z-scores weaken at a spread of 3? Count how many scores stand at 1 or 7.
@@ -529,7 +534,7 @@ def redraw(bias_spread, noise):
     shares = experiment({"spread": bias_spread, "noise": noise}, seeds=12)
     at = shares[:, LABELS.index(100)].mean(axis=0)
     title = f"bias spread {bias_spread}, noise {noise}"
-    show(draw03.learning_curves(LABELS, [(title, shares, crossing(shares))], columns=1),
+    show(figures.learning_curves(LABELS, [(title, shares, crossing(shares))], columns=1),
          f"At 100 labels: mean score {100 * at[0]:.0f} %, z-scored {100 * at[1]:.0f} %, "
          f"wins {100 * at[2]:.0f} % of the pairs in the right order.")
 
@@ -545,7 +550,7 @@ see = (f"At 100 labels, mean score against wins. No bias: {at[0][0]:.0f} against
        f"with little noise, {at[2][0]:.0f} against {at[2][2]:.0f} % with much. Bias 2: "
        f"{at[1][0]:.0f} against {at[1][2]:.0f} %, and {at[3][0]:.0f} against {at[3][2]:.0f} %. "
        "Much noise hurts every way.")
-show(draw03.learning_curves(LABELS, panels), see)
+show(figures.learning_curves(LABELS, panels), see)
 play(redraw, bias_spread=[0, 0.5, 1, 2, 3], noise=[0.03, 0.12, 0.3])
 
 # %% [markdown] tags=["essay"]

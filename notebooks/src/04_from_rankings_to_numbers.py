@@ -16,6 +16,13 @@
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two threads are slower for small matrices
+try:
+    import minirlhf
+except ModuleNotFoundError:
+    print("minirlhf is missing here. Run this in a cell of its own, then all cells again:\n"
+          "%pip install matplotlib git+https://github.com/OWNER/minirlhf")
+
+# %%
 from fractions import Fraction
 from itertools import permutations
 
@@ -23,7 +30,7 @@ import numpy as np
 
 from minirlhf import step2_reward_model as step2
 from minirlhf.course import check, hint, play, show, solution, where
-from minirlhf.course.lesson04 import figures as draw04
+from minirlhf.course.lesson04 import figures
 from minirlhf.data import DATA, read_rankings
 from minirlhf.gpt import Params, scalar_head_forward
 from minirlhf.rufus.world import World
@@ -102,7 +109,7 @@ for name, margin in (("0", 0), ("ln 2", np.log(2)), ("ln 3", np.log(3)), ("2 ln 
 assert round(75 * 75 / 100) == 56  # the tempting answer to question 1
 
 show(
-    draw04.logistic_and_elo(np.array([0.0, np.log(3)])),
+    figures.logistic_and_elo(np.array([0.0, np.log(3)])),
     "One curve with two axes. It rises from 0 to 100 %; at a margin of ln 3 = 1.10, which is "
     "190.8 Elo points, the better answer wins 75 % of the time.",
 )
@@ -202,7 +209,7 @@ utilities, world = fit(len(ANSWERS), winners, losers), World.load("en")
 print("answer         won  lost  utility   Elo  gold judge")
 for i in np.argsort(-utilities):
     n_won, n_lost = (winners == i).sum(), (losers == i).sum()
-    elo, gold = 1000 + draw04.to_elo(utilities[i]), world.naturalness(QUESTION, ANSWERS[i])
+    elo, gold = 1000 + figures.to_elo(utilities[i]), world.naturalness(QUESTION, ANSWERS[i])
     print(f"{ANSWERS[i]:14} {n_won:3}  {n_lost:4}  {utilities[i]:7.2f}  {elo:4.0f}  {gold:10.1f}")
 
 # %%
@@ -211,7 +218,7 @@ wins = np.zeros((8, 8), int)  # (8, 8)  row beats column
 np.add.at(wins, (winners, losers), 1)
 direct, margin = wins[[ROBOT, COMMA], [COMMA, ROBOT]], utilities[ROBOT] - utilities[COMMA]
 print(f"'I am a robot.' against 'I, a robot.': {direct[0]} to {direct[1]} in direct comparisons")
-print(f"fit: margin {margin:.2f}, {draw04.to_elo(margin):.0f} Elo points, "
+print(f"fit: margin {margin:.2f}, {figures.to_elo(margin):.0f} Elo points, "
       f"wins {100 / (1 + np.exp(-margin)):.0f} %")
 ceiling = np.triu(np.maximum(wins, wins.T)).sum()  # for each two answers, the majority
 agree = (utilities[winners] > utilities[losers]).sum()
@@ -274,7 +281,7 @@ along, across = cut(np.ones(8)), cut(np.eye(8)[ROBOT])
 assert np.ptp(along) < 1e-12
 see = (f"Left, a straight valley: every point with the margin ln 3 = 1.10 is equally good. Right, "
        f"the data: flat at {along[0]:.2f} when all move, up to {across.max():.2f} when one does.")
-show(draw04.nll_valley(axis, nll, np.log(3), moves, (along, across)), see)
+show(figures.nll_valley(axis, nll, np.log(3), moves, (along, across)), see)
 
 # %% [markdown]
 # ## Elo: one comparison at a time
@@ -327,7 +334,7 @@ spread = [path[1000:].std() for _, path in paths]
 see = (f"The lead of 'I am a robot.' over 'I, a robot.' climbs to the fit, {best:.0f} points. "
        f"Slowly for K = 8; then it swings, with standard deviations of {spread[0]:.0f}, "
        f"{spread[1]:.0f} and {spread[2]:.0f} points: the larger K, the more restless.")
-show(draw04.elo_trajectories(paths, best), see)
+show(figures.elo_trajectories(paths, best), see)
 
 # %%
 tidied = np.argsort(winners, kind="stable")
@@ -382,7 +389,7 @@ heights = np.array([shares[name] for name in names])
 fractions = [str(Fraction(float(p)).limit_denominator(200)) for p in heights]
 assert np.isclose(heights.sum(), 1) and np.isclose(shares["A > B > C"], 8 / 21)
 assert np.isclose(plackett_luce_nll(logs[:2], np.arange(2)), np.log(1 + 1 / 2))  # Bradley-Terry
-show(draw04.order_probabilities(names, heights, fractions),
+show(figures.order_probabilities(names, heights, fractions),
      f"Worths 4, 2, 1. The bars fall from {fractions[0]} = {100 * heights[0]:.1f} % for the best "
      f"order to {fractions[-1]} = {100 * heights[-1]:.1f} % for the reversed one; they sum to 1.")
 where(step2.plackett_luce_loss)
@@ -407,14 +414,14 @@ def clicks(order, learning_rate, count=20):
 def redraw(order, learning_rate):
     path = clicks(order, learning_rate)
     end = ", ".join(f"{name} {u:.2f}" for name, u in zip("ABC", path[-1]))
-    show(draw04.utilities_moving([path], [f"{order}, rate {learning_rate}"], "ABC"),
+    show(figures.utilities_moving([path], [f"{order}, rate {learning_rate}"], "ABC"),
          f"The lines part in the order {order} and keep moving. After 20 clicks: {end}.")
 
 RATES = [0.1, 0.5, 2.0]
 three = [clicks("A > B > C", rate) for rate in RATES]
 ends = [path[-1, 0] - path[-1, 2] for path in three]
 titles = [f"A > B > C, rate {rate}" for rate in RATES]
-show(draw04.utilities_moving(three, titles, "ABC"),
+show(figures.utilities_moving(three, titles, "ABC"),
      f"A rises, C falls, B stays between, and no line stops. After 20 clicks A leads C by "
      f"{ends[0]:.1f}, {ends[1]:.1f} and {ends[2]:.1f}: 20 times the rate is not 20 times the lead.")
 
@@ -444,7 +451,7 @@ for title, table in TABLES.items():
           f"{np.abs(odds - (u[:, None] - u)).max() + 0.0:.2f}")
 see = ("Grey: log odds that were seen, from winner to loser. Orange: what utilities leave over. "
        f"Left 0.00; right all utilities are 0.00 and the whole {np.log(2):.2f} = ln 2 runs round.")
-show(draw04.preference_cycle(panels), see)
+show(figures.preference_cycle(panels), see)
 
 # %% [markdown]
 # ## Normalise

@@ -14,12 +14,19 @@
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two threads are slower for small matrices
+try:
+    import minirlhf
+except ModuleNotFoundError:
+    print("minirlhf is missing here. Run this in a cell of its own, then all cells again:\n"
+          "%pip install matplotlib git+https://github.com/OWNER/minirlhf")
+
+# %%
 import numpy as np
 
 from minirlhf import step2_reward_model as step2
 from minirlhf.adam import adam_step, clip_gradient, init_adam, learning_rate
 from minirlhf.course import check, hint, play, show, solution, where
-from minirlhf.course.lesson05 import figures as draw05
+from minirlhf.course.lesson05 import figures
 from minirlhf.course.lesson05.exercises import spoil_x, spoil_y, win_probability
 from minirlhf.course.notebook import answer, pretrained
 from minirlhf.data import DATA, encode_example, pad_rows, read_rankings
@@ -52,6 +59,7 @@ def load(lang):
 
 model, world, train, held = load("en")
 trunk, config = model.params, model.config
+print(f"{len(train)} rankings for training, {len(held)} held out; all by simulated annotators")
 
 # %%
 params = with_scalar_head(trunk, config, np.random.default_rng(0))
@@ -60,7 +68,6 @@ ids = [encode_example(model.tokenizer, train[0].prompt, a, 50).ids for a in trai
 untrained = step2.score_rows(params, config, ids)
 for rank, response, score in zip(train[0].ranks, train[0].responses, untrained):
     print(f"rank {rank}  score before training {score:6.2f}  {response}")
-print(f"{len(train)} rankings for training, {len(held)} held out; all by simulated annotators")
 assert params.flat.size - trunk.flat.size == 33 and config.n_embd == 32
 assert not {r.prompt for r in train} & {r.prompt for r in held}
 
@@ -250,7 +257,7 @@ def learn(trunk, seed, encoded, looks=()):
             curve.append((seen, accuracy(scores_of(params, model, texts), better, worse)))
         batch = [encoded[i] for i in members]
         _, grads, _, ranks = step2.reward_model_loss(params, config, batch, "k-wise")
-        clip_gradient(grads, 1.0, f"step {step}")
+        clip_gradient(grads, 1.0)
         adam_step(params, grads, adam, learning_rate(step, len(batches), 2e-3, 10, "linear"))
         seen += ranks.size * (ranks.shape[1] - 1) // 2
     curve.append((seen, accuracy(scores_of(params, model, texts), better, worse)))
@@ -271,7 +278,7 @@ mean = 100 * np.mean(curves, axis=0)[:, 1]  # (M,)
 late, top = 100 * from_scratch[:, 1], 100 * ceiling  # (M,), a float
 print(f"errors {100 - mean[-1]:.0f} %: noise {100 - top:.0f} %, our own {top - mean[-1]:.0f} %")
 assert all(0.5 < c[0, 1] < c[-1, 1] < ceiling for c in curves) and late[1] < mean[1] - 5
-show(draw05.learning_curve(curves, [from_scratch], ceiling),
+show(figures.learning_curve(curves, [from_scratch], ceiling),
      f"Accuracy rises from {mean[0]:.0f} % to {mean[-1]:.0f} %, the mean of three seeds (thin). It "
      f"stays below the ceiling of {top:.0f} %. A trunk that never read a text learns later: "
      f"{late[1]:.0f} % against {mean[1]:.0f} % at the second mark.")
@@ -311,7 +318,7 @@ for name, versions in (("as trained", raw), ("after normalisation", normal)):
     both.append((name, said, seen, n))
     promised, kept = (said * n).sum() / n.sum(), (seen * n).sum() / n.sum()
     print(f"{name:20} promised {100 * promised:.1f} %   kept {100 * kept:.1f} %")
-show(draw05.reliability(both),
+show(figures.reliability(both),
      "Left, the points lie near the dotted line: where the model says 75 %, the favourite wins "
      f"{100 * both[0][2][:, 2].mean():.0f} % of the time. Right, after normalisation, they lie "
      "above it: the model is right more often than it says. Bars: two standard errors.")
@@ -348,7 +355,7 @@ for title, w, what, scores in (("English, held-out questions", world, texts, nor
     r.append(np.corrcoef(gold, scores)[0, 1])
     panels.append((f"{title}: r = {r[-1]:.2f}", gold, scores, kinds))
 assert min(r) > 0.6
-show(draw05.score_and_naturalness(panels),
+show(figures.score_and_naturalness(panels),
      f"Scores rise with true naturalness in both languages: Pearson correlation {r[0]:.2f} in "
      f"English, {r[1]:.2f} in Chinese. Each point is one answer, each colour one kind of question. "
      "At one naturalness the scores still differ widely.")
@@ -372,7 +379,7 @@ stop = [scores[:, -1].mean() - scores[:, -2].mean() for _, scores in panels]
 is_gap, comma_gap = panels[0][1][:, 6], panels[1][1][:, 4]  # (3,) after "Zoe is " and "Zoe, "
 is_a, comma_a = panels[0][1][:, 7], panels[1][1][:, 5]  # (3,) after "Zoe is a" and "Zoe, a"
 assert abs((is_gap - comma_gap).mean()) < 0.25 and (is_a > comma_a + 0.3).all() and min(stop) > 0.5
-show(draw05.along_the_sentence(panels),
+show(figures.along_the_sentence(panels),
      f"Three reward models (thin) and their mean, at the end {ends[0]:.2f}, {ends[1]:.2f} and "
      f"{ends[2]:.2f}. The full stop alone is worth {stop[0]:+.2f} in the first sentence.")
 
@@ -416,7 +423,7 @@ def effects(values):
 by_score = np.array([effects(scores_of(j, model, versions)) for j in judges])  # (3, 8)
 by_gold = effects([world.naturalness(*version) for version in versions])  # (8,)
 mean = dict(zip(names, by_score.mean(axis=0)))
-show(draw05.counterfactual_bars(names, by_score, by_gold),
+show(figures.counterfactual_bars(names, by_score, by_gold),
      f"Left the score (bar: mean, dots: three seeds), right the gold judge. A greeting costs "
      f"{-mean['greeting before it']:.2f}, though it is natural. A second full stop gains "
      f"{mean['full stop twice']:.2f}, though it is a fault. A false fact moves the score by "
@@ -462,7 +469,7 @@ natural = [world.naturalness(QUESTION, sentence) for sentence in TWENTY]
 def place(sentence):
     score = scores_of(judges[0], model, [(QUESTION, sentence)])[0]
     rank = 1 + (twenty > score).sum()
-    show(draw05.ranking_of_twenty(TWENTY, twenty, natural, sentence, score),
+    show(figures.ranking_of_twenty(TWENTY, twenty, natural, sentence, score),
          f"Answers to {QUESTION!r} by score, with their true naturalness. Yours, {sentence!r}, has "
          f"the score {score:.2f} and would be number {rank} among the 20.")
 

@@ -13,19 +13,26 @@
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two threads are slower for small matrices
+try:
+    import minirlhf
+except ModuleNotFoundError:
+    print("minirlhf is missing here. Run this in a cell of its own, then all cells again:\n"
+          "%pip install matplotlib git+https://github.com/OWNER/minirlhf")
+
+# %%
 from dataclasses import replace
 
 import numpy as np
 
-import minirlhf.course.lesson06.figures as draw06
-import minirlhf.course.lesson06.runs as runs06
 from minirlhf import layers, plots
 from minirlhf import step3_ppo as step3
 from minirlhf.course import answer, check, hint, play, show, solution, where
+from minirlhf.course.lesson06 import figures, runs
 from minirlhf.layers import log_softmax, softmax
 from minirlhf.rufus import pipeline
 from minirlhf.rufus.answers import encode_prompts
 from minirlhf.rufus.measure import GoldWatch
+from minirlhf.sample import sample
 
 # %% [markdown]
 # **Terms**
@@ -230,7 +237,7 @@ assert np.isclose(min(1.5 * -2, 1.2 * -2), -3) and np.isclose(1.2 * -2, -2.4)  #
 moved = np.log([1 / 2, 1 / 2])  # (n,)
 assert np.allclose(ppo_clip_grad(moved, old[:, 0], SCORES, 0.2), 0)
 assert np.allclose(ppo_clip_grad(moved, old[:, 0], SCORES, np.inf), [-1, 1 / 3])
-show(draw06.objective_and_ratio(0.2, ([1, 2], [1, 2 / 3]), ("epoch 1", "epoch 2")),
+show(figures.objective_and_ratio(0.2, ([1, 2], [1, 2 / 3]), ("epoch 1", "epoch 2")),
      "Orange: this batch. In epoch 1 both ratios are 1 and the blue curve is steep. In epoch 2 "
      "they are 2 and 0.67, on the flat parts. Right: for A = -1 the curve goes on falling for "
      "ratios above 1.2, so a bad token that grew is still pushed back.")
@@ -296,8 +303,8 @@ assert np.allclose([best(b)[0] for b in PRICES.values()], [1 / 2, 3 / 4, 27 / 28
 assert all(abs(run[-1] - goal) < 0.08 for _, run, goal in prices)
 
 # %%
-show(draw06.two_token_paths([("three prices, ε = 0.2, rate 0.5", prices),
-                             ("three clip ranges, β = 0.1, rate 1", clips)], TOKENS),
+show(figures.two_token_paths([("three prices, ε = 0.2, rate 0.5", prices),
+                              ("three clip ranges, β = 0.1, rate 1", clips)], TOKENS),
      "Left: each price ends near its own best policy, the dotted line: 50 %, 75 %, 96 %. Right: a "
      "staircase: in a rollout of 4 updates the clip stops the rise. But the first step, with all "
      f"ratios 1, is never clipped and may overshoot: from 25 % to {100 * clips[0][1][1]:.0f} %, "
@@ -310,7 +317,7 @@ def redraw(step, epsilon, beta, rate):
     state = {"policy": softmax(x), "reference": np.exp(REF[:, 0]), "target": best(beta),
              "ratios": ratios, "advantages": advantages, "clip_range": epsilon, "steps": 24,
              "path": [softmax(x)[0] for x, _, _ in seen]}
-    show(draw06.two_token_step(state, TOKENS),
+    show(figures.two_token_step(state, TOKENS),
          f"After {step} updates 是 has {100 * softmax(x)[0]:.0f} %; best would be "
          f"{100 * best(beta)[0]:.0f} %. The orange points are the ratios, {ratios[0]:.2f} and "
          f"{ratios[1]:.2f}. Are they on a slope or on a flat part?")
@@ -328,7 +335,7 @@ play(redraw, step=list(range(25)), epsilon=[0.2, 0.1, 0.5, np.inf], beta=[1.0, 0
 # sentences have about 8 characters, so many runs fit. Steps 1 and 2:
 
 # %%
-world, sft, reward_model = runs06.prepare("zh")  # all annotators are simulated
+world, sft, reward_model = runs.prepare("zh")  # all annotators are simulated
 ids = encode_prompts(sft, world.questions("train"))
 gold = GoldWatch(world, sft.tokenizer)
 settings = replace(
@@ -340,8 +347,11 @@ settings = replace(
 # %%
 def fresh():
     """The four models: only the policy and the value model will change."""
-    return step3.PPOModels(sft.params.copy(), sft.params, reward_model.params,
-                           reward_model.params.copy(), sft.config, reward_model.config)
+    return step3.PPOModels(
+        policy=sft.params.copy(), ref_policy=sft.params, reward_model=reward_model.params,
+        value_model=reward_model.params.copy(), config=sft.config,
+        reward_config=reward_model.config,
+    )
 
 def watch(rollout):
     """More columns for the log.  The gold judge is only watched: PPO never sees it."""
@@ -349,16 +359,15 @@ def watch(rollout):
     spread, paid = rollout.advantages[said].std(), rollout.rewards.sum(axis=1).mean()
     return gold(rollout) | {"advantage_spread": spread, "reward": paid}
 
-def run(seed=0, **changes):
-    models, rng = fresh(), np.random.default_rng(seed)
-    return models, step3.train_ppo(models, ids, replace(settings, **changes), rng, watch)
-
 # %% [markdown]
 # Policy, action space, observation space, reward: here they are as arrays of one rollout of 32
 # answers.
 
 # %%
-rollout = step3.make_rollout(fresh(), ids[:32], 0.1, settings, np.random.default_rng(0))
+models, limit = fresh(), settings.max_new_tokens
+samples = sample(models.policy, models.config, ids[:32], limit, np.random.default_rng(0))
+scores = step3.score_samples(models, samples, settings)  # (B,)
+rollout = step3.make_rollout(models, samples, scores, 0.1, settings)
 B, T = rollout.response_mask.shape
 for name, array, meaning in (
     ("policy", sft.params.flat, "weights; they give the log-probs"),
@@ -371,10 +380,16 @@ for name, array, meaning in (
 assert np.allclose(rollout.old_logprobs, rollout.ref_logprobs)  # nothing learned yet: KL 0
 
 # %%
+HOOKS = step3.PPOHooks(watch=watch)
+
+def run(seed=0, **changes):
+    models, rng = fresh(), np.random.default_rng(seed)
+    return models, step3.train_ppo(models, ids, replace(settings, **changes), rng, HOOKS)
+
 trained, history = run(seed=0)
 print("iteration  score  natural*  KL exact  sampled  entropy  clipped  expl.var  length")
 for r in history[::3]:
-    print(f"{r['iteration']:9} {r['score']:6.2f} {r['natural']:8.0%} {r['kl_exact']:10.2f} "
+    print(f"{r['iteration']:9} {r['score']:6.2f} {r['natural']:8.0%} {max(r['kl_exact'], 0):10.2f} "
           f"{r['kl_estimate']:8.2f} {r['entropy']:8.2f} {r['clip_fraction']:8.1%} "
           f"{r['explained_variance']:9.2f} {r['response_length']:7.1f}")
 print("* share that the gold judge finds natural; not seen by PPO")
@@ -429,7 +444,7 @@ bold = replace(settings, iterations=10, learning_rate=4e-3)  # 4 times the rate
 curves, batches = [], {}
 for name, clip_range in (("clip 0.2", 0.2), ("clip off", np.inf)):
     once = replace(bold, clip_range=clip_range)
-    ratios = runs06.one_batch(fresh(), ids[:32], once, 13, np.random.default_rng(0))
+    ratios = runs.one_batch(fresh(), ids[:32], once, 13, np.random.default_rng(0))
     far = np.array([np.mean(np.abs(r - 1) > 0.2) for r in ratios])  # (13,)
     distance = np.array([np.mean(r - 1 - np.log(r)) for r in ratios])  # (13,)
     curves.append((name, distance, far))
@@ -440,7 +455,7 @@ for name, clip_range in (("clip 0.2", 0.2), ("clip off", np.inf)):
 # %%
 held, free = curves
 assert held[2][0] == 0 and held[2][4] > 0.05 and held[1][12] < free[1][12]
-show(draw06.one_batch(batches["clip 0.2"][:4], 0.2, curves),
+show(figures.one_batch(batches["clip 0.2"][:4], 0.2, curves),
      f"Left: in epoch 1 every ratio is 1; at the start of epoch 4 {held[2][3]:.0%} are outside. "
      f"Middle: the distance from the old policy grows with every epoch, after 12 to "
      f"{held[1][12]:.2f} nats a token with the clip, to {free[1][12]:.2f} without. Right: both "
@@ -458,8 +473,8 @@ for name, clip_range in CLIPS.items():
     for coef in COEFS:
         models, rng = fresh(), np.random.default_rng(0)
         cell = replace(bold, clip_range=clip_range, kl_coef=coef)
-        grid[name, coef] = step3.train_ppo(models, ids, cell, rng, watch)
-ends = {key: [column[-1] for column in draw06.quarters(h)] for key, h in grid.items()}
+        grid[name, coef] = step3.train_ppo(models, ids, cell, rng, HOOKS)
+ends = {key: [column[-1] for column in figures.quarters(h)] for key, h in grid.items()}
 print("naturalness / KL at the end\nclip   " + "".join(f"{c:>14}" for c in COEFS))
 for name in CLIPS:
     cells = [ends[name, coef] for coef in COEFS]
@@ -468,7 +483,7 @@ for name in CLIPS:
 # %%
 worst, best_cell = ends["off", 0], ends["0.1", 0.5]
 assert worst[1] < 0.6 < best_cell[1] and worst[0] > 5 * best_cell[0]
-show(draw06.ablation_grid(grid, list(CLIPS), COEFS),
+show(figures.ablation_grid(grid, list(CLIPS), COEFS),
      f"Each arrow is a quarter of a run; to the right is away from the reference. With neither "
      f"clip nor price the run ends at {worst[0]:.0f} nats and {worst[1]:.2f} naturalness; with "
      f"clip 0.1 and price 0.5 at {best_cell[0]:.0f} nats and {best_cell[1]:.2f}.")
@@ -476,7 +491,7 @@ show(draw06.ablation_grid(grid, list(CLIPS), COEFS),
 # %%
 careful = {"clip 0.2, price 0.1": history, "clip off, price 0.1": run(0, clip_range=np.inf)[1],
            "clip 0.2, price 0": run(0, kl_coef=0)[1]}
-late = {name: [column[-1] for column in draw06.quarters(h)] for name, h in careful.items()}
+late = {name: [column[-1] for column in figures.quarters(h)] for name, h in careful.items()}
 for name, (kl, natural) in late.items():
     print(f"rate 1e-3, {name:19}  naturalness {natural:.2f}  KL {kl:.2f}")
 assert np.ptp([natural for _, natural in late.values()]) < 0.05  # usual rate: no difference
@@ -500,9 +515,9 @@ assert ends["0.2", 0][1] < 0.8 < ends["0.2", 0.5][1] and ends["0.2", 0][0] > 10
 PANELS = [("score", "score"), ("natural", "natural"), ("kl_exact", "KL, nats"),
           ("clip_fraction", "clip fraction"), ("advantage_spread", "std of A"),
           ("reward", "reward")]
-broken = {letter: runs06.broken_run(letter, fresh(), ids, bold, np.random.default_rng(0), watch)
+broken = {letter: runs.broken_run(letter, fresh(), ids, bold, np.random.default_rng(0), watch)
           for letter in "PQR"}
-show(draw06.hunt(grid["0.2", 0.1], broken, PANELS),
+show(figures.hunt(grid["0.2", 0.1], broken, PANELS),
      "Three dashboards against the healthy run in grey, 10 iterations each. In every row one curve "
      "is wrong from the first iteration on. `reward` is the sum that a response was paid; `std of "
      "A` the deviation of the advantages.")
@@ -528,10 +543,10 @@ answer("06.4", bugs)
 # - stays near: 50 epochs on one batch. No ratio may go far from 1.
 
 # %%
-mine = runs06.Parts(kl_shaped_rewards, gae, ppo_clip_grad)
-print(f"{'':16}" + "".join(f"{name:>14}" for name in runs06.PROBES))
-for name, parts in [("yours", mine)] + runs06.spoiled(mine):
-    marks = ["ok" if fine else "FAILS" for fine in runs06.probes(parts, np.random.default_rng(0))]
+mine = runs.Parts(kl_shaped_rewards, gae, ppo_clip_grad)
+print(f"{'':16}" + "".join(f"{name:>14}" for name in runs.PROBES))
+for name, parts in [("yours", mine)] + runs.spoiled(mine):
+    marks = ["ok" if fine else "FAILS" for fine in runs.probes(parts, np.random.default_rng(0))]
     print(f"{name:16}" + "".join(f"{mark:>14}" for mark in marks))
 
 # %% [markdown]

@@ -13,22 +13,27 @@
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two threads are slower for small matrices
+try:
+    import minirlhf
+except ModuleNotFoundError:
+    print("minirlhf is missing here. Run this in a cell of its own, then all cells again:\n"
+          "%pip install matplotlib git+https://github.com/OWNER/minirlhf")
+
+# %%
 import json
 
 import numpy as np
 
-import minirlhf.course.lesson07.figures as draw07
-import minirlhf.course.lesson07.runs as runs07
 from minirlhf.course import answer, check, hint, show, solution, where
+from minirlhf.course.lesson07 import figures, runs
 from minirlhf.data import DATA
 from minirlhf.rufus.people import Annotator
 from minirlhf.rufus.world import World
-from minirlhf.teach import agreement as teach_together
-from minirlhf.teach import records as teach_session
-from minirlhf.teach import session as teach
+from minirlhf.teach import agreement, records
 from minirlhf.teach.panel import teach_panel, tell
 from minirlhf.teach.records import LABELS, as_round, labels_of, session_rankings, votes_of
 from minirlhf.teach.replay import compute_states
+from minirlhf.teach.session import open_session
 from minirlhf.teach.simulated import TASTES, make_person, pleases
 
 # %% [markdown]
@@ -41,7 +46,7 @@ from minirlhf.teach.simulated import TASTES, make_person, pleases
 # - **taste** is a lasting wish of one person, such as short answers. Noise goes, a taste stays.
 
 # %%
-rows = runs07.recorded("en")  # 12 rounds with a1, a simulated annotator; no person
+rows = runs.recorded("en")  # 12 rounds with a1, a simulated annotator; no person
 first = labels_of(rows, 1)
 ranks, natural, _, corrections = votes_of(first)
 print("Question:", rows[1]["prompt"])
@@ -90,7 +95,7 @@ print("   better:  ", corrections[0])
 # 3. Which rule do you follow that nobody gave you?
 
 # %%
-session = teach.open_session("runs/teach/lesson07.jsonl", lang="en", annotator="me")
+session = open_session("runs/teach/lesson07.jsonl", lang="en", annotator="me")
 teach_panel(session)
 
 # %% [markdown]
@@ -130,13 +135,13 @@ def standing_labels(kinds, of):
 standing_labels = check(standing_labels)
 
 # %%
-undo = teach_session.make_row("undo", len(rows), "a1", True, 12, of=4)  # the first correction
-for name, records in (("recorded", rows), ("with an undo", [*rows, undo])):
-    mine = standing_labels([r["kind"] for r in records], [r["of"] for r in records])
-    package = [r["number"] for r in teach_session.without_undone(records) if r["kind"] in LABELS]
+undo = records.make_row("undo", len(rows), "a1", True, 12, of=4)  # the first correction
+for name, log in (("recorded", rows), ("with an undo", [*rows, undo])):
+    mine = standing_labels([r["kind"] for r in log], [r["of"] for r in log])
+    package = [r["number"] for r in records.without_undone(log) if r["kind"] in LABELS]
     print(f"{name:13} {len(mine)} labels count, the first are {mine[:4]}")
     assert mine == package
-where(teach_session.without_undone)
+where(records.without_undone)
 
 # %% [markdown]
 # ### Replay
@@ -146,20 +151,20 @@ where(teach_session.without_undone)
 # are those above.
 
 # %%
-setup = runs07.lesson_setup(rows)
-records = runs07.learn_every(rows, 2)
-states = compute_states(setup, records)  # the pretrained model, then one for each learning
-again = compute_states(setup, records[:10])  # the first learning, once more
+setup = runs.lesson_setup(rows)
+fewer = runs.learn_every(rows, 2)
+states = compute_states(setup, fewer)  # the pretrained model, then one for each learning
+again = compute_states(setup, fewer[:10])  # the first learning, once more
 print(f"{len(states) - 1} learnings; the first one twice, bit for bit:",
       np.array_equal(again[1].policy.flat, states[1].policy.flat))
 assert np.array_equal(again[1].policy.flat, states[1].policy.flat)
 
 # %%
 world = World.load("en")
-wanted = list(dict.fromkeys(teach_session.session_corrections(rows)))  # (question, sentence)
+wanted = list(dict.fromkeys(records.session_corrections(rows)))  # (question, sentence)
 new = [(q, world.references(q)[0]) for q in world.questions("held_out")]
-table = runs07.favourites(setup, states, wanted)  # (S, N)
-elsewhere = runs07.favourites(setup, states, new).mean(axis=1)  # (S,)
+table = runs.favourites(setup, states, wanted)  # (S, N)
+elsewhere = runs.favourites(setup, states, new).mean(axis=1)  # (S,)
 asked = [row["prompt"] for row in shown]
 taught = [1 + asked.index(question) for question, _ in wanted]
 agreed = [(row["rounds"], row["agreement"], row["pairs"]) for row in states[-1].history[1:]]
@@ -170,7 +175,7 @@ print(f"favourites {start:.0%} to {end:.0%}; never taught {elsewhere[0]:.0%} to 
 
 # %%
 assert end > 3 * start and 1.2 < elsewhere[-1] / elsewhere[0] < 2 and len(wanted) == 11
-show(draw07.favourites(2 * np.arange(len(states)), table, taught, elsewhere, agreed),
+show(figures.favourites(2 * np.arange(len(states)), table, taught, elsewhere, agreed),
      f"Left: grey, the 11 sentences that a1 typed, with a point in their round. Their mean rises "
      f"from {start:.0%} to {end:.0%}, and some rise before they are taught. On questions never "
      f"taught the usual sentence goes from {elsewhere[0]:.0%} to {elsewhere[-1]:.0%} only. Right: "
@@ -190,16 +195,16 @@ show(draw07.favourites(2 * np.arange(len(states)), table, taught, elsewhere, agr
 
 # %%
 text = (DATA.parent / "benchmarks" / "teach_curves_en.json").read_text(encoding="utf-8")
-runs = [run for run in json.loads(text)["runs"] if run["who"] == "a1"]  # 60 rounds, 5 seeds
+sixty = [run for run in json.loads(text)["runs"] if run["who"] == "a1"]  # 60 rounds, 5 seeds
 
 def curves(way, key):
     """-> rounds (N,), values (seeds, N)."""
-    points = [run["points"] for run in runs if run["gives"] == way]
+    points = [run["points"] for run in sixty if run["gives"] == way]
     return [p["round"] for p in points[0]], np.array([[p[key] for p in seed] for seed in points])
 
-natural = {way: curves(way, "natural_held_out") for way in draw07.WAYS}
-true = {way: curves(way, "true") for way in draw07.WAYS}
-for way in draw07.WAYS:
+natural = {way: curves(way, "natural_held_out") for way in figures.WAYS}
+true = {way: curves(way, "true") for way in figures.WAYS}
+for way in figures.WAYS:
     k = natural[way][0].index(20)
     low, middle, high = np.quantile(natural[way][1][:, k], [0, 0.5, 1])
     print(f"{way:18} 20 rounds: natural {middle:.1%} ({low:.1%} to {high:.1%}), of these true "
@@ -210,8 +215,8 @@ at = {way: np.median(natural[way][1][:, natural[way][0].index(20)]) for way in n
 truth = {way: np.median(true[way][1][:, true[way][0].index(20)]) for way in true}
 assert at["corrections"] > at["rankings"] > at["seed labels alone"] > 0.7
 assert truth["corrections"] < truth["rankings"] < true["rankings"][1][:, 0].min()
-show(draw07.ways_to_teach([("natural, on questions never taught", natural),
-                           ("of the natural answers: true", true)]),
+show(figures.ways_to_teach([("natural, on questions never taught", natural),
+                            ("of the natural answers: true", true)]),
      f"Lines are medians of 5 seeds, the shade is their whole range. Left: after 20 rounds "
      f"corrections reach {at['corrections']:.0%}, rankings {at['rankings']:.0%}, other people's "
      f"labels alone {at['seed labels alone']:.0%}; the ranges overlap. Right: the price. True "
@@ -259,12 +264,12 @@ print("compared by text: ", round(self_consistency(signs(r1), signs(moved)), 2))
 # Now your own session. A typed correction makes more pairs, so there are more than six.
 
 # %%
-for name, records in (("a1, recorded", rows), ("you", session.rows)):
-    rankings = session_rankings(records)
-    share, pairs = teach_together.self_consistency(rankings)
+for name, log in (("a1, recorded", rows), ("you", session.rows)):
+    rankings = session_rankings(log)
+    share, pairs = agreement.self_consistency(rankings)
     told = f"{pairs} pairs twice, {share:.0%} the same" if pairs else "no pair twice so far"
     print(f"{name:13} {len(rankings):2} rankings, {told}")
-where(teach_together.self_consistency)
+where(agreement.self_consistency)
 
 # %% [markdown]
 # One repeated round says little. Simulated annotators do not get tired, so let them judge all the
@@ -305,7 +310,7 @@ for name, who, group in people:
 by = {name: (same, good) for name, same, good, _ in points}
 assert by["long, noise 0"][0] == 1 and by["long, noise 0"][1] < by["noise 0.12"][1]
 assert abs(by["clicks 100%"][0] - 0.5) < 0.05 and by["noise 0.12"][0] < 0.9
-show(draw07.consistency(points),
+show(figures.consistency(points),
      "To the right: more self-consistent; up: closer to the gold judge. The usual annotator, "
      f"noise 0.12, agrees with himself on {by['noise 0.12'][0]:.0%} and with the gold judge on "
      f"{by['noise 0.12'][1]:.0%}. The lover of long answers without noise agrees with himself on "
@@ -358,7 +363,7 @@ for votes in mixed:  # (A, P)
     table.append([right(votes[0]), right(plain), right(weighted)])
 bars = dict(zip(("one careful", "plain vote", "weighted"), np.mean(table, axis=0)))
 assert grow[0][1][-1] > 0.95 and grow[1][1][-1] < 0.9 and bars["weighted"] > bars["plain vote"]
-show(draw07.votes(COUNTS, grow, bars),
+show(figures.votes(COUNTS, grow, bars),
      f"Left: from 1 to 11 noisy annotators the vote rises from {grow[0][1][0]:.0%} to "
      f"{grow[0][1][-1]:.0%} right pairs. People who all love long answers get from "
      f"{grow[1][1][0]:.0%} to {grow[1][1][-1]:.0%}: more of them do not help. Right: weights from "
@@ -376,11 +381,11 @@ show(draw07.votes(COUNTS, grow, bars),
 names = ("a1", *TASTES)
 persons = {name: make_person(name, "en", seed) for seed, name in enumerate(names)}
 pair = [persons["greets"], persons["brief"]]
-sessions = {name: runs07.judged_by([persons[name]], rows, setup) for name in names}
-sessions["both"] = runs07.judged_by(pair, rows, setup)
-rufus = {name: compute_states(setup, records)[-1] for name, records in sessions.items()}
+sessions = {name: runs.judged_by([persons[name]], rows, setup) for name in names}
+sessions["both"] = runs.judged_by(pair, rows, setup)
+rufus = {name: compute_states(setup, log)[-1] for name, log in sessions.items()}
 asked = world.questions("train")
-said = {name: runs07.answers_of(setup, state, asked, 10, 1) for name, state in rufus.items()}
+said = {name: runs.answers_of(setup, state, asked, 10, 1) for name, state in rufus.items()}
 for name in names:
     print(f"{name:7}", " | ".join(said[name][q][0] for q in asked[:4]))
 
@@ -432,9 +437,9 @@ print(said["both"]["How are you?"])
 
 # %%
 ranked = {name: session_rankings(sessions[name]) for name in names}
-taus = [[teach_together.agreement(ranked[a], ranked[b])[0] for b in names] for a in names]
-others = {name: runs07.answers_of(setup, rufus[name], asked, 10, 2) for name in names}
-same = [[runs07.overlap(said[a], others[b]) for b in names] for a in names]
+taus = [[agreement.agreement(ranked[a], ranked[b])[0] for b in names] for a in names]
+others = {name: runs.answers_of(setup, rufus[name], asked, 10, 2) for name in names}
+same = [[runs.overlap(said[a], others[b]) for b in names] for a in names]
 happy = [[np.mean([pleases(persons[b], q, text) for q in asked for text in said[a][q]])
           for b in names] for a in names]
 print(f"greets and pirate: tau {taus[1][3]:.2f}, the same sentence in {same[1][3]:.0%}")
@@ -444,7 +449,7 @@ heard = [text for r in rounds for text in r.responses]
 assert sum("Hi!" in text for text in heard) <= 3 and not any("Arr" in text for text in heard)
 assert all(same[k][k] == max(same[k]) for k in range(4))
 assert taus[1][3] == max(taus[1][0], taus[1][2], taus[1][3]) and same[1][3] < 0.01
-show(draw07.people_and_rufuses(names, np.array(taus), np.array(same), np.array(happy)),
+show(figures.people_and_rufuses(names, np.array(taus), np.array(same), np.array(happy)),
      f"Left: greets and pirate rank the same answers with tau {taus[1][3]:.2f}. Middle: share of "
      f"same sentences; the diagonal compares two draws of one Rufus, {same[0][0]:.2f} for a1; the "
      f"Rufuses of greets and pirate have {same[1][3]:.2f}. Right: the brief Rufus pleases brief in "
@@ -459,9 +464,9 @@ show(draw07.people_and_rufuses(names, np.array(taus), np.array(same), np.array(h
 # rankings of the same answers only: each typed correction would make another set of answers
 ranks_only = [[row for row in sessions[name] if row["kind"] != "correction"]
               for name in ("greets", "brief")]
-merged, _ = teach_together.merge_sessions(ranks_only)
+merged, _ = agreement.merge_sessions(ranks_only)
 print(f"{len(merged)} rankings by {merged[0].annotator}; the first question: {merged[0].prompt}")
-three = [session_rankings(records)[0] for records in ranks_only] + [merged[0]]
+three = [session_rankings(log)[0] for log in ranks_only] + [merged[0]]
 for name, ranking in zip(("greets", "brief", "both"), three):
     order = sorted(zip(ranking.ranks, ranking.responses))
     print(f"   {name:7}" + "  ".join(f"{rank} {text}" for rank, text in order))

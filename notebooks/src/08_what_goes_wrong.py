@@ -14,17 +14,22 @@
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two threads are slower for small matrices
+try:
+    import minirlhf
+except ModuleNotFoundError:
+    print("minirlhf is missing here. Run this in a cell of its own, then all cells again:\n"
+          "%pip install matplotlib git+https://github.com/OWNER/minirlhf")
+
+# %%
 import json
 
 import numpy as np
 
-import minirlhf.course.lesson08.figures as draw08
-import minirlhf.course.lesson08.runs as runs08
 from minirlhf.course import answer, check, hint, play, show, solution, where
+from minirlhf.course.lesson08 import figures, runs
 from minirlhf.data import DATA
 from minirlhf.experiments.overoptimization import curves as gao
-from minirlhf.experiments.overoptimization import ensemble as remedies
-from minirlhf.experiments.overoptimization import words as goodhart
+from minirlhf.experiments.overoptimization import ensemble, stopping, summary
 from minirlhf.rufus.people import careless, length_lover
 
 # %% [markdown]
@@ -42,10 +47,10 @@ from minirlhf.rufus.people import careless, length_lover
 # natural. It only measures.
 
 # %%
-task = runs08.prepare("zh")
-members = [runs08.learn(task, task.crowd, 50, seed=k) for k in range(4)]  # 50 rankings
-other = runs08.learn(task, task.crowd, 50, start=300)  # from 50 other rankings
-_, free = runs08.push(task, members[:1], other=other)  # no price on KL, a high rate
+task = runs.prepare("zh")
+members = [runs.learn(task, task.crowd, 50, seed=k) for k in range(4)]  # 50 rankings
+other = runs.learn(task, task.crowd, 50, start=300)  # from 50 other rankings
+_, free = runs.push(task, members[:1], other=other)  # no price on KL, a high rate
 print("iteration     KL  score  gold   natural")
 for k in (0, 2, 4, 5, 6, 8, 9, 10):
     print(f"{free['iteration'][k]:9} {free['kl'][k]:6.1f} {free['score'][k]:6.2f} "
@@ -90,16 +95,16 @@ for k in (0, 2, 4, 5, 6, 8, 9, 10):
 summit = int(np.argmax(free["gold"]))
 assert free["score"][-1] > free["score"][summit] + 0.5 and free["gold"][-1] < free["gold"][0] - 0.5
 assert np.sum(np.diff(free["score"]) < 0) == 1
-show(draw08.climb(free, summit),
+show(figures.climb(free, summit),
      f"The score climbs, with one dip. True naturalness turns after iteration "
      f"{free['iteration'][summit]}, at {free['kl'][summit]:.1f} nats, and ends "
      f"{free['gold'][0] - free['gold'][-1]:.1f} below the start, where "
      f"{free['natural'][-1]:.0%} of the answers are natural.")
 
 # %%
-rows = runs08.gallery(task, free, members[0], 6)
+rows = runs.gallery(task, free, members[0], 6)
 assert all(row[5] > row[2] + 2 and row[6] < 1 for row in rows)
-show(draw08.gallery(rows, runs08.gloss),
+show(figures.gallery(rows, runs.gloss),
      f"Grey: the usual true answer. Orange: what the policy says after 25 iterations. The reward "
      f"model prefers each of these, by {min(r[5] - r[2] for r in rows):.1f} or more; not one is "
      f"natural. ~ is a character that makes no word.")
@@ -111,8 +116,8 @@ show(draw08.gallery(rows, runs08.gloss),
 # %%
 question, mine = "你住在哪里？", "我山上。"  # Where do you live?  I hill.
 for text in (task.world.references(question)[0], mine):
-    learned = [runs08.score(task, judge, question, [text])[0] for judge in members]
-    print(f"{runs08.gloss(text):18} learned {learned[0]:5.2f}   other members "
+    learned = [runs.score(task, judge, question, [text])[0] for judge in members]
+    print(f"{runs.gloss(text):18} learned {learned[0]:5.2f}   other members "
           + " ".join(f"{value:5.2f}" for value in learned[1:])
           + f"   natural {task.world.naturalness(question, text):.2f}")
 
@@ -145,9 +150,9 @@ results = json.loads(file.read_text(encoding="utf-8"))
 PANELS = {"50": "50 rankings", "600": "600 rankings", "biased": "600, by one who likes length"}
 fits, tops, ends = {}, {}, {}
 for labels in PANELS:
-    group = goodhart.group_of(results["rows"], labels, "PPO")
+    group = summary.group_of(results["rows"], labels, "PPO")
     kl = np.concatenate([row["curves"]["kl"] for row in group])  # (N,)
-    gains = [goodhart.gains(row, results["reference"], "naturalness") for row in group]
+    gains = [summary.gains(row, results["reference"], "naturalness") for row in group]
     gain = np.concatenate(gains)  # (N,)
     fits[labels] = gold_kl_curve(kl[kl > 0], gain[kl > 0])
     tops[labels], ends[labels] = np.mean(np.max(gains, axis=1)), [values[-1] for values in gains]
@@ -159,7 +164,7 @@ for labels in PANELS:
 found = gao.fit_rl(kl, gain)
 assert np.allclose([found.alpha, found.beta], fits["biased"])
 assert all(max(values) < 0 for values in ends.values()) and tops["600"] > tops["50"] + 0.1
-show(draw08.bands(results, PANELS, fits),
+show(figures.bands(results, PANELS, fits),
      f"Bands span five trials, dots are their ends, black dots the fitted curve of gold. In every "
      f"trial the score ends high and gold below 0: on average {np.mean(ends['50']):.1f}, "
      f"{np.mean(ends['600']):.1f} and {np.mean(ends['biased']):.1f}.")
@@ -196,14 +201,14 @@ def early_stop(signal, patience):
 early_stop = check(early_stop)
 
 # %%
-budget = remedies.stop_above(free["kl"], 1.5).kept
+budget = stopping.stop_above(free["kl"], 1.5).kept
 for name, kept in (("second reward model", early_stop(np.array(free["held_out"]), 2)),
                    ("gold (if only we knew)", early_stop(np.array(free["gold"]), 2)),
                    ("KL below 1.5 nats", budget)):
     print(f"{name:23} keeps iteration {free['iteration'][kept]:2}: natural "
           f"{free['natural'][kept]:.0%}")
 assert early_stop(np.array(free["held_out"]), 2) == 10  # never stops
-where(remedies.stop_at_peak)
+where(stopping.stop_at_peak)
 
 # %% [markdown]
 # The second reward model never gave the alarm: it likes the garbage too. It has learned from other
@@ -229,15 +234,15 @@ ensemble_min = check(ensemble_min)
 
 # %%
 asked = {q: [t for p, t, *_ in free["said"][0] if p == q] for q in task.questions}
-usual = np.array([np.concatenate([runs08.score(task, judge, q, asked[q]) for q in asked])
+usual = np.array([np.concatenate([runs.score(task, judge, q, asked[q]) for q in asked])
                   for judge in members])  # (M, N) the reference's answers
-garbage = np.array([[runs08.score(task, judge, row[0], [row[4]])[0] for row in rows]
+garbage = np.array([[runs.score(task, judge, row[0], [row[4]])[0] for row in rows]
                     for judge in members])  # (M, B)
 print("one judge ", np.round(garbage[0], 2))
 print("sternest  ", np.round(ensemble_min(garbage, usual), 2))
 liked = int(np.sum(ensemble_min(garbage, usual) > 0))
 print(f"{liked} of {len(rows)} hacks still score above the reference's mean")
-where(remedies.ensemble_minimum)
+where(ensemble.ensemble_minimum)
 
 # %% [markdown]
 # **Predict before you run.** The same hard push, on the minimum of four reward models. And once on
@@ -256,10 +261,10 @@ where(remedies.ensemble_minimum)
 # </details>
 
 # %%
-_, priced = runs08.push(task, members[:1], price=0.1)
-_, sternest = runs08.push(task, members)
-runs = {"free": free, "price 0.1": priced, "minimum of four": sternest}
-for name, curves in runs.items():
+_, priced = runs.push(task, members[:1], price=0.1)
+_, sternest = runs.push(task, members)
+tried = {"free": free, "price 0.1": priced, "minimum of four": sternest}
+for name, curves in tried.items():
     print(f"{name:16} KL {curves['kl'][-1]:4.1f}   natural {curves['natural'][-1]:.0%}   best seen "
           f"{max(curves['natural']):.0%}")
 
@@ -271,7 +276,7 @@ kept = {(r["remedy"], r["labels"]): r["natural"] for r in results["remedies"]}
 assert free["natural"][-1] < sternest["natural"][-1] < priced["natural"][-1]
 assert all(kept["KL budget", n] > kept["held-out judge", n] > kept["none", n] for n in PANELS)
 assert all(kept["minimum of the ensemble", n] < 0.2 for n in PANELS)
-show(draw08.remedies(runs, results, NAMES, ("50", "600")),
+show(figures.remedies(tried, results, NAMES, ("50", "600")),
      f"Right, means of five trials, dots are the trials. A price of 0.1 keeps "
      f"{kept['KL coefficient 0.1', '600']:.0%} natural answers with 600 rankings, stopping at 1.5 "
      f"nats {kept['KL budget', '600']:.0%}; the minimum of four keeps "
@@ -295,18 +300,18 @@ assert min(ahead.values()) > 0
 # one who likes to hear that everyone is a cook (厨师) and happy (高兴). This makes a sycophant.
 
 # %%
-believer = runs08.Believer("believer", ("厨师", "高兴"))
-honest = runs08.learn(task, task.crowd, 600)
-flawed = runs08.learn(task, [believer], 600)
-good, good_run = runs08.push(task, [honest], price=0.1, looks=(0, 30))
-bad, bad_run = runs08.push(task, [flawed], price=0.1, looks=(0, 30))
+believer = runs.Believer("believer", ("厨师", "高兴"))
+honest = runs.learn(task, task.crowd, 600)
+flawed = runs.learn(task, [believer], 600)
+good, good_run = runs.push(task, [honest], price=0.1, looks=(0, 30))
+bad, bad_run = runs.push(task, [flawed], price=0.1, looks=(0, 30))
 for name, curves, k in (("before", good_run, 0), ("crowd", good_run, 1), ("believer", bad_run, 1)):
     print(f"{name:9} natural {curves['natural'][k]:.0%}   "
           f"of these true {curves['truthful'][k]:.0%}")
 
 # %%
 models = {"before": task.sft, "crowd": good, "believer": bad}
-panels = {q: {name: runs08.chances(model, task.world, q) for name, model in models.items()}
+panels = {q: {name: runs.chances(model, task.world, q) for name, model in models.items()}
           for q in ("你是谁？", "小雨怎么样？")}  # Who are you?  How is Yu?
 robot, sad = ({name: found[word] for name, found in panels[q].items()}
               for q, word in zip(panels, ("机器人", "难过")))
@@ -314,7 +319,7 @@ happy = panels["小雨怎么样？"]["believer"]["高兴"]
 assert good_run["natural"][1] > good_run["natural"][0] + 0.2
 assert good_run["truthful"][1] < good_run["truthful"][0] + 0.05
 assert bad_run["natural"][1] > 0.8 and bad_run["truthful"][1] < bad_run["truthful"][0] - 0.15
-show(draw08.truth(panels, runs08.gloss),
+show(figures.truth(panels, runs.gloss),
      f"With the crowd's taste the true sentence rises, from {robot['before']:.0%} to "
      f"{robot['crowd']:.0%} for the robot, but fluent false ones rise too. The believer's policy "
      f"says cook, and that Yu is happy ({happy:.0%}); that she is sad has fallen from "
@@ -338,15 +343,15 @@ show(draw08.truth(panels, runs08.gloss),
 taught = {"P": careless(), "R": length_lover()}
 curves = {"Q": bad_run}
 for letter, person in taught.items():
-    judge = runs08.learn(task, [person], 600)
-    _, curves[letter] = runs08.push(task, [judge], price=0.1, looks=(0, 30))
+    judge = runs.learn(task, [person], 600)
+    _, curves[letter] = runs.push(task, [judge], price=0.1, looks=(0, 30))
 for letter in "PQR":
     c = curves[letter]
     print(f"{letter}: natural {c['natural'][1]:.0%}, of these true {c['truthful'][1]:.0%}, "
           f"{c['length'][1]:.1f} characters (before: {c['length'][0]:.1f})")
     told = [row for row in c["said"][1] if "谁" in row[0] or "怎么样" in row[0]]  # who, how
     for q, text, *_ in told[:6]:
-        print(f"      {q}  {text}  {runs08.gloss(text)}")
+        print(f"      {q}  {text}  {runs.gloss(text)}")
 
 # %% [markdown]
 # **Exercise 08.4.** Who taught P, who Q, who R? Three letters, in this order.
@@ -366,8 +371,8 @@ answer("08.4", suspects)
 # %%
 def retrain(flaw, price):
     people = {"likes length": length_lover(), "careless": careless(), "believer": believer}
-    judge = runs08.learn(task, [people[flaw]], 300)
-    _, c = runs08.push(task, [judge], price=price, looks=(0, 20))
+    judge = runs.learn(task, [people[flaw]], 300)
+    _, c = runs.push(task, [judge], price=price, looks=(0, 20))
     print(f"{flaw}, price {price}: natural {c['natural'][1]:.0%}, true {c['truthful'][1]:.0%}")
     print([text for _, text, *_ in c["said"][1][:5]])
 
@@ -382,12 +387,12 @@ play(retrain, flaw=["likes length", "careless", "believer"], price=[0.1, 0.0, 0.
 # is trained with three seeds, and each seed leaves out other sums.
 
 # %%
-small = [runs08.learn_sums(9, 0.2, 400, seed) for seed in range(3)]
-large = [runs08.learn_sums(19, 0.2, 600, seed) for seed in range(3)]
+small = [runs.learn_sums(9, 0.2, 400, seed) for seed in range(3)]
+large = [runs.learn_sums(19, 0.2, 600, seed) for seed in range(3)]
 tables, shares = {}, {}
 for title, models in (("0 to 9", small), ("0 to 19", large)):
-    parts = [runs08.examine(sums, sums.unseen) for sums in models]
-    read = sum((runs08.examine(sums, sums.seen[::4]) for sums in models), [])  # one in four
+    parts = [runs.examine(sums, sums.unseen) for sums in models]
+    read = sum((runs.examine(sums, sums.seen[::4]) for sums in models), [])  # one in four
     tables[title] = {"read": read, "not read": sum(parts, [])}
     shares[title] = [np.mean(part, axis=0)[1] for part in parts]
     print(f"{title:7} unread sums right, by seed:", [f"{share:.0%}" for share in shares[title]])
@@ -401,7 +406,7 @@ right_few, right_many = np.mean(few, axis=0)[1], np.mean(many, axis=0)[1]
 assert np.mean(tables["0 to 9"]["read"], axis=0)[1] == 1 and wrong > 0.6
 assert max(shares["0 to 9"]) + 0.3 < min(shares["0 to 19"])
 assert len(large[0].seen) == 4 * len(small[0].seen) and max(few)[0] > 0.9
-show(draw08.sums(tables),
+show(figures.sums(tables),
      f"Of the sums it has read, the first gets all right; of the others {right_few:.0%}. Its "
      f"wrong answers have a probability of {wrong:.2f} on average, and some nearly 1. With four "
      f"times as many sums, {right_many:.0%} of the unread ones are right.")
@@ -413,7 +418,7 @@ show(draw08.sums(tables),
 
 # %%
 further = [(25, 3), (21, 9), (30, 4), (5, 20)]
-beyond = runs08.examine(large[0], further)
+beyond = runs.examine(large[0], further)
 for (a, b), (chance, _, said) in zip(further, beyond):
     print(f"{a} + {b} = {said}   with probability {chance:.2f}")
 assert not any(right for _, right, _ in beyond)

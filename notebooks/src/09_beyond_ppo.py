@@ -13,16 +13,21 @@
 import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two threads are slower for small matrices
+try:
+    import minirlhf
+except ModuleNotFoundError:
+    print("minirlhf is missing here. Run this in a cell of its own, then all cells again:\n"
+          "%pip install matplotlib git+https://github.com/OWNER/minirlhf")
+
+# %%
 import json
 
 import numpy as np
 
-import minirlhf.course.lesson09.exercises as lesson09
-import minirlhf.course.lesson09.figures as draw09
-import minirlhf.course.lesson09.runs as runs09
 from minirlhf.beyond import best_of_n, dpo, optimum
 from minirlhf.beyond import policy_gradient as pg
 from minirlhf.course import check, hint, play, show, solution, where
+from minirlhf.course.lesson09 import exercises, figures, runs
 from minirlhf.data import DATA
 
 # %% [markdown]
@@ -104,7 +109,7 @@ optimal_policy = check(optimal_policy)
 
 # %%
 def on_plane(probs):
-    score, kl = runs09.place(probs, REF, SCORES)
+    score, kl = runs.place(probs, REF, SCORES)
     return kl, score
 
 print("beta    " + "".join(f"{text:>15}" for text in ANSWERS) + "     KL  score")
@@ -140,7 +145,7 @@ for name, probs in rows.items():
 # known, nearly.
 
 # %%
-task = runs09.prepare("zh")  # reference, reward model, six questions; annotators are simulated
+task = runs.prepare("zh")  # reference, reward model, six questions; annotators are simulated
 worlds = optimum.explore(task.models, task.prompts, task.limit, -1.0, 0.0, smallest=1e-5)
 for question, world in zip(task.questions, worlds):
     print(f"{question}\t{len(world.scores):6} answers, together "
@@ -158,7 +163,7 @@ def redraw(beta):
     top = np.argsort(-logprobs, kind="stable")[:8]
     rows = [texts.examples[k].ids[texts.examples[k].prompt_length : -1] for k in top]
     here = optimum.optimum(worlds[:1], beta)
-    show(draw09.best_policy({
+    show(figures.best_policy({
         "answers": [task.sft.tokenizer.decode(row).strip() for row in rows],
         "ref": np.exp(texts.logprobs[top]), "best": np.exp(logprobs[top]),
         "curve": FIRST, "here": (here.kl, here.reward), "beta": beta}),
@@ -198,7 +203,7 @@ assert said == "我是是一个机器人。"  # is is
 # %%
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
 bound = [(n, best_of_n.best_of_n_kl_bound(n)) for n in COUNTS]
-rufus = runs09.best_of_n_rows(task, worlds, COUNTS)
+rufus = runs.best_of_n_rows(task, worlds, COUNTS)
 four = []
 for n in COUNTS:
     kl, score = on_plane(best_of_n.best_of_n_distribution(np.exp(REF), SCORES, n))
@@ -214,7 +219,7 @@ assert all(b[1] >= r[2] and b[1] >= f[2] for b, r, f in zip(bound[1:], rufus[1:]
 kls, rewards = np.array(FRONTIER[::-1]).T  # (B,) each, KL rising
 behind = np.interp([r[2] for r in rufus], kls, rewards) - [r[1] for r in rufus]
 assert min(behind) > -0.01 and max(behind) < 0.1
-show(draw09.best_of(bound, {"Rufus": rufus, "four answers": four}, FRONTIER),
+show(figures.best_of(bound, {"Rufus": rufus, "four answers": four}, FRONTIER),
      f"Left: at n = 64 the bound says {bound[-1][1]:.2f} nats, Rufus moves {rufus[-1][2]:.2f}, the "
      f"four answers {four[-1][2]:.2f}, the log of 1 / 0.1. Right: best-of-n stays within "
      f"{max(behind):.2f} of the frontier.")
@@ -279,10 +284,10 @@ assert np.allclose(pg.rloo_advantages(rows), rloo_advantage(rows))
 # %%
 aims = {"PPO": [], "DPO": [], "RLOO": [], "GRPO": []}
 for beta in (2, 1, 0.5):
-    aims["PPO"].append(on_plane(runs09.ppo_limit(REF, SCORES, beta)))
-    aims["DPO"].append(on_plane(runs09.dpo_limit(REF, SCORES, beta)))
+    aims["PPO"].append(on_plane(runs.ppo_limit(REF, SCORES, beta)))
+    aims["DPO"].append(on_plane(runs.dpo_limit(REF, SCORES, beta)))
     for name, function in (("RLOO", rloo_advantage), ("GRPO", grpo_advantage)):
-        ends = runs09.group_limit(function, REF, SCORES, beta, 4, kl_in_loss=name == "GRPO")
+        ends = runs.group_limit(function, REF, SCORES, beta, 4, kl_in_loss=name == "GRPO")
         aims[name].append(on_plane(ends))
 goals = [on_plane(np.exp(optimal_policy(REF, SCORES, b)[0])) for b in (2, 1, 0.5)]
 for name, points in aims.items():
@@ -293,7 +298,7 @@ assert all(np.allclose(aims[name], goals, atol=1e-4) for name in ("PPO", "DPO", 
 curve = [on_plane(np.exp(optimal_policy(REF, SCORES, b)[0])) for b in np.geomspace(0.2, 20, 60)]
 height = np.interp(aims["GRPO"][2][0], *np.array(curve[::-1]).T)
 assert aims["GRPO"][2][0] > goals[2][0] and height - aims["GRPO"][2][1] > 0.05
-show(draw09.aims(curve, aims, four[1:5]),
+show(figures.aims(curve, aims, four[1:5]),
      f"PPO, DPO and RLOO end on the frontier, on the optimum itself, for prices 2, 1 and 0.5. GRPO "
      f"ends elsewhere: at 0.5 it moves {aims['GRPO'][2][0]:.2f} nats instead of "
      f"{goals[2][0]:.2f}, and lands {height - aims['GRPO'][2][1]:.2f} below the line.")
@@ -302,7 +307,7 @@ show(draw09.aims(curve, aims, four[1:5]),
 lost = {}
 for name, function, in_loss in (("penalty in the loss", rloo_advantage, True),
                                 ("division", grpo_advantage, False)):
-    ends = runs09.group_limit(function, REF, SCORES, 0.5, 4, kl_in_loss=in_loss)
+    ends = runs.group_limit(function, REF, SCORES, 0.5, 4, kl_in_loss=in_loss)
     kl, score = on_plane(ends)
     lost[name] = np.interp(kl, *np.array(curve[::-1]).T) - score
     print(f"GRPO with only its {name:20} KL {kl:.2f}  below the line {lost[name]:.3f}")
@@ -319,14 +324,14 @@ assert lost["penalty in the loss"] > 10 * abs(lost["division"])
 # add 2 (not for PPO, whose network has learned them as they are).
 
 # %%
-fitted = runs09.fit_values(task)
+fitted = runs.fit_values(task)
 # 24 rollouts of 48 answers for each seed
-tables = [runs09.noise(task, fitted, 2.0, repeats=24, seed=seed) for seed in range(3)]
+tables = [runs.noise(task, fitted, 2.0, repeats=24, seed=seed) for seed in range(3)]
 mean = {name: np.mean([table[name] for table in tables]) for name in tables[0]}
 plain, learned = mean["REINFORCE"], mean["PPO, values learned"]
 assert plain > 2 * mean["RLOO"] and learned < 0.9 * mean["RLOO"]
 assert mean["PPO, values as at the start"] > mean["RLOO"]
-show(draw09.noise_bars(tables),
+show(figures.noise_bars(tables),
      f"Bars are means of 3 seeds, dots the seeds. Plain REINFORCE has {plain:.1f} times as much "
      f"noise as signal; with a baseline {mean['REINFORCE with baseline']:.1f}, RLOO "
      f"{mean['RLOO']:.1f}, GRPO {mean['GRPO']:.1f}. PPO has {learned:.1f} with learned values, but "
@@ -394,8 +399,8 @@ where(dpo.dpo_loss)
 # %%
 histories, placed = {}, {}
 for beta in (0.1, 0.5):
-    models, histories[beta] = runs09.dpo_from_rankings(task, "zh", beta, steps=120, seed=0)
-    placed[beta] = runs09.measure(task, models)
+    models, histories[beta] = runs.dpo_from_rankings(task, "zh", beta, steps=120, seed=0)
+    placed[beta] = runs.measure(task, models)
     last = {k: np.mean([row[k] for row in histories[beta][-20:]]) for k in histories[beta][0]}
     print(f"beta {beta}: chosen {last['chosen_moved']:+.2f}  rejected {last['rejected_moved']:+.2f}"
           f"  score {placed[beta].reward:.2f}  KL {placed[beta].kl:.2f}")
@@ -405,7 +410,7 @@ for beta in (0.1, 0.5):
 low, high = placed[0.1], placed[0.5]
 assert low.kl > 2 * high.kl and abs(low.reward - high.reward) < 0.1
 assert abs(rufus[0][1]) < 0.02 and min(low.reward, high.reward) > 0.4  # from 0
-show(draw09.dpo_curves(histories),
+show(figures.dpo_curves(histories),
      f"Thick lines are running means over batches. At a price of 0.1 both curves fall, the chosen "
      f"one after a short rise, and Rufus moves {low.kl:.1f} nats. At 0.5 the chosen answers lose "
      f"little, and he moves {high.kl:.1f}.")
@@ -425,8 +430,8 @@ METHODS = {"PPO": 0.5, "RLOO": 0.5, "REINFORCE": 0.5, "GRPO": 0.5, "DPO": 0.5,
            "rejection sampling": 8}
 mine, meters = {}, {}
 for name, price in METHODS.items():
-    models, meters[name] = runs09.metered(task, name, price, answers=2880)
-    found = runs09.measure(task, models)
+    models, meters[name] = runs.metered(task, name, price, answers=2880)
+    found = runs.measure(task, models)
     mine[name] = (found.kl, found.reward)
     below = np.interp(found.kl, kls, rewards) - found.reward
     print(f"{name:20} KL {found.kl:.2f}  score {found.reward:.2f}  below the line {below:.2f}")
@@ -439,7 +444,7 @@ kept = {(row["method"], row["price"]): row for row in committed}
 cheap = {name: kept[name, 0.1]["regret"] for name in ("PPO", "RLOO", "GRPO", "DPO")}
 assert min(cheap, key=cheap.get) == "PPO" and max(cheap, key=cheap.get) == "DPO"
 assert all(kept[name, 0.1]["regret"] > 2 * kept[name, 0.5]["regret"] for name in cheap)
-show(draw09.all_methods(FRONTIER, mine, rufus[:5], committed),
+show(figures.all_methods(FRONTIER, mine, rufus[:5], committed),
      f"Left: one run each at a price of 0.5. Right: the lower the price, the larger the regret of "
      f"every method; at 0.1 it is {cheap['PPO']:.1f} nats for PPO, {cheap['RLOO']:.1f} for RLOO, "
      f"{cheap['GRPO']:.1f} for GRPO, {cheap['DPO']:.1f} for DPO.")
@@ -457,7 +462,7 @@ for name, meter in meters.items():
     seconds = kept[name, METHODS[name]]["cpu_seconds"]
     print(f"{name:20} {len(meter.used):6} {len(meter.trained):8} {meter.forward / 2880:8.0f} "
           f"{meter.backward / 2880:9.0f} {seconds:8.1f}")
-asked, meter = runs09.answering(task, 8)
+asked, meter = runs.answering(task, 8)
 print(f"{'best-of-8':20} {len(meter.used):6} {0:8} {meter.forward / asked:8.0f}         0   "
       "for each question, for ever")
 assert len(meters["PPO"].used) == 4 and len(meters["RLOO"].used) == 3
@@ -523,9 +528,10 @@ assert len(meters["PPO"].used) == 4 and len(meters["RLOO"].used) == 3
 # value model.
 
 # %%
-print(f"TRL {lesson09.TRL_VERSION}, read on {lesson09.TRL_READ}.  PG is PolicyGradientSettings.\n")
+print(f"TRL {exercises.TRL_VERSION}, read on {exercises.TRL_READ}.  "
+      "PG is PolicyGradientSettings.\n")
 print(f"{'here':26}{'TRL':34}to know")
-for here, there, note in lesson09.TRL_MAP:
+for here, there, note in exercises.TRL_MAP:
     print(f"{here.replace('PolicyGradientSettings', 'PG'):26}{there:34}{note}")
 
 # %% [markdown]

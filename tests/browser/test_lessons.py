@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-import lab
 import pytest
+from helpers import lab
 
 pytest.importorskip("playwright", reason="pip install playwright, for the tests in a browser")
 pytestmark = [

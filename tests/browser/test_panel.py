@@ -7,8 +7,8 @@ import os
 import re
 from pathlib import Path
 
-import lab
 import pytest
+from helpers import lab
 
 pytest.importorskip("playwright", reason="pip install playwright, for the tests in a browser")
 import nbformat  # noqa: E402  (comes with jupyter, as ipywidgets does)

@@ -2,32 +2,6 @@
 
 from minirlhf.course import Choice, Exercise, Mistake
 
-TERMS = {
-    "language model": r"language models?",
-    "token": r"tokens?",
-    "pretraining": r"pretrain(?:ing|ed)?",
-    "prompt": r"prompts?",
-    "response": r"responses?",
-    "EOS": r"EOS",
-    "sample": r"sampl(?:e|es|ed|ing)",
-    "seed": r"seeds?",
-    "naturalness": r"naturalness",
-    "gold judge": r"gold judge",
-    "simulated annotator": r"annotators?",
-    "correction": r"corrections?",
-    "demonstration": r"demonstrations?",
-    "fine-tuning": r"fine-tun(?:e|es|ed|ing)|SFT",
-    "reference model": r"reference models?",
-    "ranking": r"rankings?",
-    "reward model": r"reward models?",
-    "score": r"scor(?:e|es|ed|ing)",
-    "policy": r"polic(?:y|ies)",
-    "PPO": r"PPO",
-    "checkpoint": r"checkpoints?",
-    "held-out question": r"held-out|held out",
-}
-
-
 # ---- 00.1 corrections_to_pairs ---------------------------------------------------------------
 
 
@@ -121,8 +95,6 @@ PAIRS = Exercise(
            "The parts of a pair come in the order question, then the sentence of the person, then "
            "that of Rufus."),
 )
-
-
 # ---- 00.2 what the reward model likes best ----------------------------------------------------
 
 FAVOURITE = Choice(

@@ -5,30 +5,6 @@ import numpy as np
 from minirlhf import gradcheck, layers
 from minirlhf.course import Exercise, Mistake
 
-TERMS = {
-    "parameter": r"parameters?",
-    "embedding": r"embeddings?",
-    "attention": r"attention",
-    "head": r"heads|(?:each|one|every|a|per|attention) head",
-    "causal mask": r"causal masks?",
-    "softmax": r"softmax",
-    "logits": r"logits?",
-    "LayerNorm": r"LayerNorms?",
-    "residual": r"residuals?",
-    "loss": r"loss(?:es)?",
-    "gradient": r"gradients?",
-    "forward pass": r"forward pass(?:es)?",
-    "backward pass": r"backward pass(?:es)?",
-    "cache": r"caches?",
-    "chain rule": r"chain rule",
-    "upstream gradient": r"upstream gradients?",
-    "finite difference": r"finite[- ]differences?",
-    "relative error": r"relative errors?",
-    "float64": r"float64",
-    "round-off": r"round-off",
-}
-
-
 # ---- 01.1 causal_mask -----------------------------------------------------------------------
 
 
@@ -91,8 +67,6 @@ MASK = Exercise(
            "np.where(condition, a, b) takes a where the condition holds, else b. It repeats the "
            "(T, T) condition for every text and head."),
 )
-
-
 # ---- 01.2 numerical_grad --------------------------------------------------------------------
 
 

@@ -6,28 +6,6 @@ from minirlhf import step1_language_model
 from minirlhf.course import Choice, Exercise, Mistake, Property, close, finite
 from minirlhf.layers import log_softmax
 
-TERMS = {
-    "log-probability": r"log-prob(?:abilit(?:y|ies)|s)?",
-    "surprise": r"surprises?",
-    "nat": r"nats?",
-    "cross-entropy": r"cross-entropy",
-    "entropy": r"(?<!cross-)entrop(?:y|ies)",
-    "unigram": r"unigrams?",
-    "bigram": r"bigrams?",
-    "batch": r"batch(?:es)?",
-    "padding": r"padding|PAD",
-    "mask": r"(?<!causal )(?:masks?|masked)",
-    "training step": r"training steps?",
-    "epoch": r"epochs?",
-    "learning rate": r"learning rates?",
-    "Adam": r"Adam",
-    "inverse CDF": r"inverse CDF|CDF",
-    "temperature": r"temperatures?",
-    "top-k": r"top-k",
-    "overfitting": r"overfit(?:s|ting|ted)?",
-}
-
-
 # ---- 02.1 masked_cross_entropy --------------------------------------------------------------
 
 
@@ -155,8 +133,6 @@ CROSS_ENTROPY = Exercise(
            "targets[..., None].",
            "The number of tokens that count is the sum of the mask."),
 )
-
-
 # ---- 02.2 a silent bug ----------------------------------------------------------------------
 
 PADDING_BUG = Choice(

@@ -5,20 +5,6 @@ import numpy as np
 from minirlhf.course import Exercise, Mistake, Property, close
 from minirlhf.rufus.answers import collect_answers
 
-TERMS = {
-    "rank": r"(?:the|a|its|their|average|same) ranks?",
-    "tie": r"a tie|(?:no|without|with|many|of) ties|tied (?:answers|ranks)",
-    "bias": r"own bias(?:es)?|bias spread|biased annotators?",
-    "scale": r"own scales?|personal scales?",
-    "noise": r"(?:the|same|much|little|less|more|any|without) noise",
-    "monotone": r"monoton(?:e|ic|ically)",
-    "Pearson correlation": r"Pearson|correlations?",
-    "Kendall's tau": r"Kendall|tau",
-    "z-score": r"z-scor(?:e|es|ed|ing)",
-    "agreement": r"agreement (?:between|of|is)",
-}
-
-
 # ---- 03.1 make_candidates -------------------------------------------------------------------
 
 
@@ -81,8 +67,6 @@ CANDIDATES = Exercise(
            "The keys of a dict are unique and keep their order: dict.fromkeys makes one from a "
            "list. Cut at the very end."),
 )
-
-
 # ---- 03.2 ranks -----------------------------------------------------------------------------
 
 

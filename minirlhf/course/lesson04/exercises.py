@@ -5,22 +5,6 @@ import numpy as np
 from minirlhf import step2_reward_model
 from minirlhf.course import Exercise, Mistake, Property, close, finite
 
-TERMS = {
-    "utility": r"utility|utilities",
-    "preference pair": r"preference pairs?",
-    "margin": r"margins?",
-    "logistic function": r"logistic (?:function|curve)s?|sigmoids?",
-    "Bradley-Terry": r"Bradley[- ]Terry",
-    "likelihood": r"likelihoods?",
-    "NLL": r"NLL",
-    "identifiable": r"identifiab(?:le|ility)",
-    "Elo": r"Elo",
-    "K factor": r"K factors?",
-    "Plackett-Luce": r"Plackett[- ]Luce",
-    "noise ceiling": r"noise ceiling",
-}
-
-
 # ---- 04.1 bradley_terry_loss ----------------------------------------------------------------
 
 
@@ -93,8 +77,6 @@ LOSS = Exercise(
            "NumPy's logaddexp(a, b) is log(e^a + e^b) without overflow, and 1 is e^0. Then the "
            "mean."),
 )
-
-
 # ---- 04.2 bt_gradient -----------------------------------------------------------------------
 
 

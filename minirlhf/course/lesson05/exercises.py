@@ -10,18 +10,6 @@ from minirlhf import step3_ppo
 from minirlhf.course import Choice, Exercise, Mistake, Property, close
 from minirlhf.tokenizer import BOS, EOS, PAD
 
-TERMS = {
-    "trunk": r"trunks?",
-    "scalar head": r"scalar heads?",
-    "accuracy": r"(?:pair|held-out) accurac(?:y|ies)",
-    "Bayes ceiling": r"Bayes ceilings?",
-    "calibration": r"calibrat(?:ed|ion)",
-    "reliability diagram": r"reliability diagrams?",
-    "generalise": r"generali[sz]e[sd]?",
-    "counterfactual": r"counterfactuals?",
-}
-
-
 # ---- 05.1 last_token_index ------------------------------------------------------------------
 
 
@@ -108,8 +96,6 @@ LAST_TOKEN = Exercise(
            "If argmax finds k in the reversed row of T places, the place is T - 1 - k. argmax also "
            "gives 0 where there is no True at all: test for that with any(axis=1)."),
 )
-
-
 # ---- 05.2 pairs_from_ranking ----------------------------------------------------------------
 
 

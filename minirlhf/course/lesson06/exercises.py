@@ -5,32 +5,6 @@ import numpy as np
 from minirlhf import step3_ppo as step3
 from minirlhf.course import Choice, Exercise, Mistake, Property, close
 
-TERMS = {
-    "action space": r"action spaces?",
-    "observation space": r"observation spaces?",
-    "reward": r"rewards?(?!\s+models?\b)",
-    "rollout": r"rollouts?",
-    "episode": r"episodes?",
-    "log-ratio": r"log-ratios?",
-    "KL divergence": r"KL divergence|KL",
-    "KL coefficient": r"KL coefficients?",
-    "return": r"the return|returns of",
-    "discount": r"discounts?",
-    "value function": r"value functions?",
-    "TD error": r"TD errors?",
-    "advantage": r"advantages?",
-    "GAE": r"GAE",
-    "lambda": r"lambda",
-    "whitening": r"whiten(?:ed|ing)?",
-    "minibatch": r"mini-?batch(?:es)?",
-    "ratio": r"ratios?",
-    "clip": r"clip(?:s|ped|ping)?",
-    "clip fraction": r"clip fractions?",
-    "dashboard": r"dashboards?",
-    "ablation": r"ablations?",
-}
-
-
 # ---- 06.1 kl_shaped_rewards -----------------------------------------------------------------
 
 
@@ -130,8 +104,6 @@ SHAPED = Exercise(
            "step3.last_response_index takes the mask and says where each row's last token "
            "stands, (B,). An array can be indexed by two arrays at once: rows and columns."),
 )
-
-
 # ---- 06.2 gae -------------------------------------------------------------------------------
 
 

@@ -1,8 +1,8 @@
 """Longer runs of lesson 06: models to start from, training with a silent bug, four probes.
 
-`broken_run` is train_ppo with one line wrong.  It stands here and not in the notebook, because
-there the bug is to be found from the log alone.  `probe_table` trains a policy of a few logits with
-given parts of PPO; each probe asks for one thing that only working parts can do.
+`broken_run` is train_ppo with one hook that is wrong.  It stands here and not in the notebook,
+because there the bug is to be found from the log alone.  `probes` trains a policy of a few logits
+with given parts of PPO; each probe asks for one thing that only working parts can do.
 """
 
 import tempfile
@@ -13,11 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from minirlhf import step3_ppo as step3
-from minirlhf.adam import init_adam, learning_rate
+from minirlhf.adam import init_adam
 from minirlhf.course import pretrained
-from minirlhf.course.lesson06 import exercises as lesson06
+from minirlhf.course.lesson06 import exercises
 from minirlhf.data import DATA, read_demonstrations, read_rankings
-from minirlhf.gpt import gpt_forward, lm_head_forward
 from minirlhf.layers import (
     log_softmax,
     softmax,
@@ -26,6 +25,7 @@ from minirlhf.layers import (
 )
 from minirlhf.rufus import pipeline
 from minirlhf.rufus.world import World
+from minirlhf.sample import sample
 
 # ---- before and within one update -----------------------------------------------------------
 
@@ -45,63 +45,33 @@ def prepare(lang, seed=0):
     return World.load(lang), sft, reward_model
 
 
+class Ratios:
+    """clipped_loss that keeps the ratios of every call: the policy_loss of one_batch."""
+
+    def __init__(self):
+        self.kept = []  # arrays (n,), one for each optimiser step
+
+    def __call__(self, logprobs, batch, settings):
+        self.kept.append(np.exp(logprobs - batch.old_logprobs)[batch.mask > 0])
+        return step3.clipped_loss(logprobs, batch, settings)
+
+
 def one_batch(models, prompts, settings, epochs, rng):
-    """Many epochs on one rollout -> list of the ratios (N,) at the start of each."""
-    adams = {"policy": init_adam(models.policy), "value_model": init_adam(models.value_model)}
-    rollout = step3.make_rollout(models, prompts, settings.kl_coef, settings, rng)
-    once, lr, found = replace(settings, ppo_epochs=1), settings.learning_rate, []
-    for _ in range(epochs):
-        log_ratio = policy_logprobs(models, rollout) - rollout.old_logprobs  # (B, T)
-        found.append(np.exp(log_ratio)[rollout.response_mask > 0])
-        step3.ppo_update(models, adams, rollout, once, lr, lr, "one batch", rng)
-    return found
+    """Many epochs on one rollout, at the full rate -> list of the ratios (n,) at the start of each.
+
+    The minibatch of the settings is the whole rollout, so an epoch is one optimiser step.
+    """
+    samples = sample(models.policy, models.config, prompts, settings.max_new_tokens, rng)
+    scores = step3.score_samples(models, samples, settings)  # (B,)
+    rollout = step3.make_rollout(models, samples, scores, settings.kl_coef, settings)
+    settings = replace(settings, ppo_epochs=epochs, warmup=0, schedule="constant")
+    minibatches = step3.draw_minibatches(len(prompts), settings, rng)
+    ratios, adam = Ratios(), init_adam(models.policy)
+    step3.update_policy(models, adam, rollout, minibatches, 0, settings, ratios)
+    return ratios.kept
 
 
 # ---- training with a silent bug -------------------------------------------------------------
-
-
-def broken_run(letter, models, prompts, settings, rng, watch):
-    """train_ppo, wrong in one way: letter "P", "Q" or "R" -> history; "" is right."""
-    adams = {"policy": init_adam(models.policy), "value_model": init_adam(models.value_model)}
-    history = []
-    for iteration in range(settings.iterations):
-        batch = [prompts[i] for i in rng.permutation(len(prompts))[: settings.rollout_size]]
-        rollout = step3.make_rollout(models, batch, settings.kl_coef, settings, rng)
-        if letter == "P":
-            rollout = pay_every_token(rollout, settings)
-        if letter == "R":
-            rollout = whiten_with_padding(rollout)
-        rows = update(letter == "Q", models, adams, rollout, settings, iteration, rng)
-        figures = {
-            "iteration": iteration,
-            "score": float(rollout.scores.mean()),
-            "kl_exact": float(rollout.exact_kl.sum(axis=1).mean()),
-            "clip_fraction": float(np.mean([row["clip_fraction"] for row in rows])),
-        }
-        history.append(figures | watch(rollout))
-    return history
-
-
-def update(again, models, adams, rollout, settings, iteration, rng):
-    """ppo_update, epoch by epoch.  again: the bug of Q -> list of figures."""
-    steps, schedule = settings.iterations, settings.schedule
-    lr = learning_rate(iteration, steps, settings.learning_rate, settings.warmup, schedule)
-    value_lr = learning_rate(iteration, steps, settings.value_learning_rate, 0, schedule)
-    once = replace(settings, ppo_epochs=1)
-    rows = []
-    for _ in range(settings.ppo_epochs):
-        if again:  # the bug: these log-probs are not those of the rollout any more
-            logprobs = policy_logprobs(models, rollout)
-            rollout = rollout._replace(old_logprobs=logprobs)
-        rows += step3.ppo_update(models, adams, rollout, once, lr, value_lr, "broken run", rng)
-    return rows
-
-
-def policy_logprobs(models, rollout):
-    """Log-probs of a rollout's tokens under the policy as it is now -> (B, T), 0 elsewhere."""
-    hidden, _ = gpt_forward(models.policy, models.config, rollout.tokens[:, :-1])
-    logits, _ = lm_head_forward(models.policy, hidden)  # (B, T, V)
-    return token_logprobs_forward(logits, rollout.tokens[:, 1:])[0] * rollout.response_mask
 
 
 def pay_every_token(rollout, settings):
@@ -116,11 +86,48 @@ def pay_every_token(rollout, settings):
     return rollout._replace(rewards=rewards, advantages=advantages, returns=returns)
 
 
-def whiten_with_padding(rollout):
+def loss_without_old(logprobs, batch, settings):
+    """The bug of Q: these log-probs are not those of the rollout any more."""
+    return step3.clipped_loss(logprobs, batch._replace(old_logprobs=logprobs), settings)
+
+
+def whiten_with_padding(rollout, settings):
     """The bug of R: mean and deviation over the whole array, with the zeros of padding."""
     raw = rollout.returns - rollout.values  # (B, T)  the advantages before whitening
     advantages = (raw - raw.mean()) / raw.std() * rollout.response_mask
     return rollout._replace(advantages=advantages)
+
+
+BUGS = {
+    "P": step3.PPOHooks(change=pay_every_token),
+    "Q": step3.PPOHooks(policy_loss=loss_without_old),
+    "R": step3.PPOHooks(change=whiten_with_padding),
+}
+
+
+class Learned:
+    """Changes a rollout and shows the changed one to the watch: its figures tell of the bug."""
+
+    def __init__(self, hooks, watch):
+        self.hooks, self.watch = hooks, watch
+        self.rollout = None  # what the update learns from
+
+    def change(self, rollout, settings):
+        """A `change` of PPOHooks."""
+        change = self.hooks.change
+        self.rollout = rollout if change is None else change(rollout, settings)
+        return self.rollout
+
+    def figures(self, said):
+        """A `watch` of PPOHooks."""
+        return self.watch(self.rollout)
+
+
+def broken_run(letter, models, prompts, settings, rng, watch):
+    """train_ppo, wrong in one way: letter "P", "Q" or "R" -> history."""
+    learned = Learned(BUGS[letter], watch)
+    hooks = BUGS[letter]._replace(watch=learned.figures, change=learned.change)
+    return step3.train_ppo(models, prompts, settings, rng, hooks)
 
 
 # ---- four probes ----------------------------------------------------------------------------
@@ -134,7 +141,22 @@ class Parts(NamedTuple):
     ppo_clip_grad: object
 
 
-PROBES = ("good token", "pulled back", "early credit", "stays near")
+class Probe(NamedTuple):
+    """A task so small that one broken part fails it.  The reference says both tokens alike."""
+
+    start: np.ndarray  # (T, V)  logits of the policy
+    pay: float = 1.0  # the score if the first token is token 0, else minus the score
+    kl_coef: float = 0.0
+    rollouts: int = 40
+    epochs: int = 2
+
+
+PROBES = {
+    "good token": Probe(start=np.zeros((1, 2))),
+    "pulled back": Probe(start=np.array([[0.0, 2.0]]), pay=0.0, kl_coef=1.0),
+    "early credit": Probe(start=np.zeros((3, 2))),
+    "stays near": Probe(start=np.zeros((1, 2)), rollouts=1, epochs=50),
+}
 
 
 def probes(parts, rng):
@@ -143,31 +165,31 @@ def probes(parts, rng):
     good token: one token, scores +1 and -1.  pulled back: no scores, only the reference.
     early credit: three tokens, and the first one decides.  stays near: 50 epochs on one batch.
     """
-    even, leaning = np.zeros((1, 2)), np.array([[0.0, 2.0]])  # (T, V)  logits
-    good, _ = practise(parts, even, even, 1.0, 0.0, 40, 2, rng)
-    pulled, _ = practise(parts, leaning, even, 0.0, 1.0, 40, 2, rng)
-    early, _ = practise(parts, np.zeros((3, 2)), np.zeros((3, 2)), 1.0, 0.0, 40, 2, rng)
-    _, far = practise(parts, even, even, 1.0, 0.0, 1, 50, rng)
+    good, _ = practise(parts, PROBES["good token"], rng)
+    pulled, _ = practise(parts, PROBES["pulled back"], rng)
+    early, _ = practise(parts, PROBES["early credit"], rng)
+    _, far = practise(parts, PROBES["stays near"], rng)
     return [bool(good[0, 0] > 0.9), bool(abs(pulled[0, 0] - 0.5) < 0.1), bool(early[0, 0] > 0.9),
             bool(far < 0.4)]
 
 
-def practise(parts, logits, reference, pay, kl_coef, iterations, epochs, rng):
-    """A policy of one softmax per position, logits (T, V), trained with the given parts.
+def practise(parts, probe, rng):
+    """A policy of one softmax per position, trained with the given parts.
 
-    Score +pay if the first token is token 0, else -pay.  Values are 0, advantages are centred.
+    Values are 0, advantages are centred.
     -> probs (T, V), the largest |ratio - 1| that was seen.
     """
-    T, furthest = len(logits), 0.0
-    for _ in range(iterations):
+    logits, T, furthest = probe.start, len(probe.start), 0.0
+    for _ in range(probe.rollouts):
         said = (rng.random((64, T)) > softmax(logits)[:, 0]).astype(int)  # (B, T)
         old = log_softmax(logits)[np.arange(T), said]  # (B, T)
-        ref = log_softmax(reference)[np.arange(T), said]  # (B, T)
-        scores = pay * (1.0 - 2.0 * said[:, 0])  # (B,)
-        rewards = parts.kl_shaped_rewards(scores, old, ref, np.ones_like(old), kl_coef)  # (B, T)
+        ref = np.full_like(old, np.log(0.5))  # (B, T)
+        scores = probe.pay * (1.0 - 2.0 * said[:, 0])  # (B,)
+        mask = np.ones_like(old)  # (B, T)
+        rewards = parts.kl_shaped_rewards(scores, old, ref, mask, probe.kl_coef)  # (B, T)
         rows = [parts.gae(row, np.zeros(T), 1.0, 0.95) for row in rewards]
         advantages = np.array(rows) - np.mean(rows)  # (B, T)
-        for _ in range(epochs):
+        for _ in range(probe.epochs):
             new, cache = token_logprobs_forward(np.tile(logits, (len(said), 1, 1)), said)  # (B, T)
             furthest = max(furthest, float(np.abs(np.exp(new - old) - 1).max()))
             slope = parts.ppo_clip_grad(new.ravel(), old.ravel(), advantages.ravel(), 0.2)
@@ -178,7 +200,7 @@ def practise(parts, logits, reference, pay, kl_coef, iterations, epochs, rng):
 
 def spoiled(parts):
     """Parts -> list of (what is wrong, Parts with this one mistake)."""
-    wrong = {(e.id, m.tag): m.wrong for e in lesson06.EXERCISES[:3] for m in e.mistakes}
+    wrong = {(e.id, m.tag): m.wrong for e in exercises.EXERCISES[:3] for m in e.mistakes}
     return [
         ("loss uphill", parts._replace(ppo_clip_grad=wrong["06.3", "uphill"])),
         ("KL as a bonus", parts._replace(kl_shaped_rewards=wrong["06.1", "sign"])),

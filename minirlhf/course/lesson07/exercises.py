@@ -3,18 +3,8 @@
 import numpy as np
 
 from minirlhf.course import Choice, Exercise, Mistake, Property, close
-from minirlhf.teach import agreement as teach_together
-from minirlhf.teach import records as teach_session
+from minirlhf.teach import agreement, records
 from minirlhf.teach.records import LABELS
-
-TERMS = {
-    "session": r"sessions?",
-    "replay": r"replay(?:s|ed|ing)?",
-    "self-consistency": r"self-consisten(?:cy|t)",
-    "taste": r"(?:a|own|one|same|shared|opposite|four) tastes?",
-    "majority vote": r"majority votes?",
-}
-
 
 # ---- 07.1 standing_labels -------------------------------------------------------------------
 
@@ -89,7 +79,7 @@ def undo_of_the_only_label(function):
 
 
 STANDING = Exercise(
-    id="07.1", reference=standing_labels, package=teach_session.without_undone,
+    id="07.1", reference=standing_labels, package=records.without_undone,
     task="It takes the kind of each record and its field `of`, two lists of the same length, and "
          "gives the numbers of the labels that count, in order. Records are numbered from 0.",
     example='standing_labels(["session", "round", "rank", "best", "undo"], [-1, -1, 1, 1, 3]) is '
@@ -118,8 +108,6 @@ STANDING = Exercise(
            "A label counts if its kind is in LABELS and its number is not in that list. "
            "enumerate gives number and kind together."),
 )
-
-
 # ---- 07.2 self_consistency ------------------------------------------------------------------
 
 
@@ -173,7 +161,7 @@ def consistency_is_fair(function):
 
 
 CONSISTENCY = Exercise(
-    id="07.2", reference=self_consistency, package=teach_together.self_consistency,
+    id="07.2", reference=self_consistency, package=agreement.self_consistency,
     task="It takes the signs of the same pairs at two times, (P,) each: 1 the first is better, -1 "
          "the second, 0 a tie. It gives a float: the same counts 1, a tie against an order one "
          "half, the opposite 0, and then the mean.",

@@ -4,18 +4,7 @@ import numpy as np
 
 from minirlhf.course import Choice, Exercise, Mistake, Property, close
 from minirlhf.experiments.overoptimization import curves as gao
-from minirlhf.experiments.overoptimization import ensemble as remedies
-
-TERMS = {
-    "proxy": r"prox(?:y|ies)",
-    "Goodhart's law": r"Goodhart(?:['’]s law)?",
-    "over-optimisation": r"over-optimis(?:ation|ed|e|es)",
-    "reward hacking": r"reward hack(?:ing|s)?",
-    "early stopping": r"early stopping",
-    "ensemble": r"ensembles?",
-    "sycophant": r"sycophan(?:t|ts|cy)",
-}
-
+from minirlhf.experiments.overoptimization import ensemble, stopping
 
 # ---- 08.1 gold_kl_curve ---------------------------------------------------------------------
 
@@ -101,8 +90,6 @@ CURVE = Exercise(
            "np.stack makes a matrix (N, 2) of them, and np.linalg.lstsq(matrix, gain, rcond=None) "
            "returns a tuple; its first part holds the two numbers."),
 )
-
-
 # ---- 08.2 early_stop ------------------------------------------------------------------------
 
 
@@ -122,7 +109,7 @@ def stop_with_hindsight(signal, patience):
 
 
 def stop_and_keep_the_last(signal, patience):
-    return remedies.stop_at_peak(signal, patience).seen
+    return stopping.stop_at_peak(signal, patience).seen
 
 
 def stop_at_the_first_fall(signal, patience):
@@ -171,7 +158,7 @@ def stop_cases(rng):
 
 
 STOP = Exercise(
-    id="08.2", reference=early_stop, package=remedies.stop_at_peak,
+    id="08.2", reference=early_stop, package=stopping.stop_at_peak,
     task="It takes a signal (C,), one number for each look, and a patience, and gives the number "
          "of the look that is kept.",
     example="early_stop(np.array([0, 2, 1, 0]), 2) is 1.",
@@ -261,7 +248,7 @@ def scale_does_not_matter(function):
 
 
 MINIMUM = Exercise(
-    id="08.3", reference=ensemble_min, package=remedies.ensemble_minimum, axes=("B",),
+    id="08.3", reference=ensemble_min, package=ensemble.ensemble_minimum, axes=("B",),
     task="It takes the scores (M, B) of M judges for B answers, their scores (M, N) for the "
          "reference's answers, and gives one number for each of the B answers.",
     example="ensemble_min(np.array([[1, 2], [30, -10]]), np.array([[-1, 1], [0, 20]])) is "

@@ -4,7 +4,7 @@ import numpy as np
 
 from minirlhf.course.drawing import GREY, INK, canvas, frame, style
 from minirlhf.experiments.overoptimization.curves import GaoFit, gain_at
-from minirlhf.experiments.overoptimization.words import band_of, gains, group_of
+from minirlhf.experiments.overoptimization.summary import band_of, gains, group_of
 from minirlhf.plots import BLUE, GREEN, ORANGE, RED, SKY, label_ends
 
 LOOKS = ((BLUE, "-", "o"), (RED, "--", "s"), (GREEN, "-.", "^"), (ORANGE, ":", "D"))

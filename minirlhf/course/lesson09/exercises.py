@@ -6,24 +6,6 @@ from minirlhf.beyond import dpo, optimum
 from minirlhf.beyond import policy_gradient as pg
 from minirlhf.course import Exercise, Mistake, Property, close, finite
 
-TERMS = {
-    "exact optimum": r"exact optim(?:um|a)",
-    "partition function": r"partition functions?",
-    "frontier": r"frontiers?",
-    "regret": r"regrets?",
-    "best-of-n": r"best-of-n",
-    "rejection sampling": r"rejection sampling",
-    "REINFORCE": r"REINFORCE",
-    "baseline": r"baselines?",
-    "RLOO": r"RLOO",
-    "GRPO": r"GRPO",
-    "gradient variance": r"gradient variances?",
-    "DPO": r"DPO",
-    "implicit reward": r"implicit rewards?",
-    "IPO": r"IPO",
-}
-
-
 # ---- 09.1 optimal_policy --------------------------------------------------------------------
 
 
@@ -105,8 +87,6 @@ OPTIMUM = Exercise(
            "np.logaddexp.reduce gives the logarithm of a sum of exponentials. Dividing is "
            "subtracting it."),
 )
-
-
 # ---- 09.2 rloo_advantage --------------------------------------------------------------------
 
 

@@ -156,12 +156,11 @@ class Checkpoints:
             "score": float(scores[0].mean()),
             "naturalness": verdict.naturalness,
             "natural": verdict.natural,
-            "length": float(np.mean([len(answer.text) for answer in answers])),
+            "length": float(samples.response_mask.sum(axis=1).mean()),  # tokens, EOS included
         }
         if self.other is not None:
-            unseen = judge_scores(models, [self.other], samples, settings)
+            unseen = judge_scores(models, [self.other], samples, settings)  # (1, B)
             row["held_out"] = float(unseen.mean())
-        if len(scores) > 1:
             row["minimum"] = float(ensemble_minimum(scores).mean())
             row["disagreement"] = disagreement(scores)
         self.rows.append(row)

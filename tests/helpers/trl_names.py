@@ -1,10 +1,10 @@
 """Writes trl_names.json: the public names of TRL and the fields of its settings, read by ast.
 
     pip download trl transformers --no-deps -d wheels
-    python tests/trl_names.py wheels/trl-*.whl wheels/transformers-*.whl
+    python tests/helpers/trl_names.py wheels/trl-*.whl wheels/transformers-*.whl
 
 Nothing is imported or installed: a wheel is a zip file.  Run it when TRL has a new version, then
-run test_trl_names.py, and mend lesson09.py where it fails.
+run test_trl_names.py, and mend lesson09/exercises.py where it fails.
 """
 
 import ast

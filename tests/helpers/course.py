@@ -7,10 +7,11 @@ import linecache
 import re
 from pathlib import Path
 
-REPO = Path(__file__).parent.parent
+REPO = Path(__file__).parents[2]
 NOTEBOOKS = REPO / "notebooks"
 SOURCES = sorted((NOTEBOOKS / "src").glob("[0-9][0-9]_*.py"))
 NAMES = [path.stem for path in SOURCES]
+GLOSSARY = NOTEBOOKS / "src" / "glossary.json"
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
 
@@ -49,6 +50,11 @@ def source_cells(name):
         else:
             found.append(("code", body))
     return found
+
+
+def glossary():
+    """-> {lesson, such as "04": {term that its box defines: pattern that finds it in prose}}."""
+    return json.loads(GLOSSARY.read_text(encoding="utf-8"))
 
 
 def solution_parts(name):
