@@ -33,11 +33,6 @@ WIDE = r"\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef"      # characters as wide as t
 
 # ---------------------------------------------------------------- text, fonts, files
 
-def say(lang, english, chinese):
-    """The text in the reader's language (goes with its last caller; see messages.py)."""
-    return chinese if lang == "zh" else english
-
-
 def visible(char):
     """One character as a person can see it: a space as ␣, a newline as ↵, a tab as ⇥."""
     return {" ": "␣", "\n": "↵", "\t": "⇥"}.get(char, char)

@@ -9,7 +9,7 @@ from minirlhf.messages import later, load_messages
 from minirlhf.plots import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, card, frame, style
 
 REMEDIES = {  # remedy: its short name, its colour
-    "none": (later("none"), INK),
+    "none": (later("no remedy"), INK),
     "KL coefficient 0.02": (later("KL coefficient 0.02"), BLUE),
     "KL coefficient 0.1": (later("KL coefficient 0.1"), BLUE),
     "KL coefficient 0.5": (later("KL coefficient 0.5"), BLUE),
