@@ -228,7 +228,9 @@ def run_rows(task, settings, kept, wanted, progress=iter):
         started = time.process_time()
         if group != (point.labels, point.trial):
             group = (point.labels, point.trial)
-            judges = train_judges(task, *group, settings.members, kept.about["seed"])
+            judges = train_judges(
+                task, point.labels, point.trial, settings.members, kept.about["seed"]
+            )
         figures = run_row(task, settings, judges, point, kept.about["seed"])
         kept.keep(figures | {"cpu_seconds": round(time.process_time() - started, 1)})
 
