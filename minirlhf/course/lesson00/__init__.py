@@ -1,1 +1,5 @@
-"""Lesson 00: its exercises, its figures, and its longer runs where it has some."""
+"""Lesson 00: Rufus in one minute.
+
+    exercises.py  reference, cases, known mistakes and hints of each exercise
+    figures.py    its pictures
+"""

@@ -1,1 +1,5 @@
-"""Lesson 01: its exercises, its figures, and its longer runs where it has some."""
+"""Lesson 01: A character transformer by hand.
+
+    exercises.py  reference, cases, known mistakes and hints of each exercise
+    figures.py    its pictures
+"""

@@ -1,1 +1,5 @@
-"""Lesson 02: its exercises, its figures, and its longer runs where it has some."""
+"""Lesson 02: Pretraining and SFT.
+
+    exercises.py  reference, cases, known mistakes and hints of each exercise
+    figures.py    its pictures
+"""

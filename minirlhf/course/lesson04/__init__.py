@@ -1,1 +1,5 @@
-"""Lesson 04: its exercises, its figures, and its longer runs where it has some."""
+"""Lesson 04: From rankings to numbers.
+
+    exercises.py  reference, cases, known mistakes and hints of each exercise
+    figures.py    its pictures
+"""

@@ -1,1 +1,5 @@
-"""Lesson 05: its exercises, its figures, and its longer runs where it has some."""
+"""Lesson 05: The reward model.
+
+    exercises.py  reference, cases, known mistakes and hints of each exercise
+    figures.py    its pictures
+"""

@@ -1,1 +1,6 @@
-"""Lesson 07: its exercises, its figures, and its longer runs where it has some."""
+"""Lesson 07: Teach Rufus yourself.
+
+    exercises.py  reference, cases, known mistakes and hints of each exercise
+    figures.py    its pictures
+    runs.py       its longer runs
+"""

@@ -1,1 +1,6 @@
-"""Lesson 09: its exercises, its figures, and its longer runs where it has some."""
+"""Lesson 09: Beyond PPO, and where to go next.
+
+    exercises.py  reference, cases, known mistakes and hints of each exercise
+    figures.py    its pictures
+    runs.py       its longer runs
+"""

@@ -80,12 +80,13 @@ def best_of_n_rows(task, worlds, counts, samples=1000):
 # ---- what a method aims at, in a world of N answers -------------------------------------------
 
 
-def group_limit(advantage_of, ref, scores, beta, group_size, kl_in_loss, steps=3000, lr=0.5):
+def group_limit(advantage_of, ref, scores, beta, group_size, kl_in_loss):
     """Where a group method ends if every rollout were infinite -> probs (N,).
 
     advantage_of(rewards (M, K)) -> advantages (M, K).  All N^K groups are listed and weighted by
     their probability.  ref: log-probs (N,).  kl_in_loss: GRPO's penalty, else in the reward.
     """
+    steps, lr = 3000, 0.5  # enough to stand still
     groups = np.array(list(product(range(len(ref)), repeat=group_size)))  # (M, K)
     x = ref.copy()  # (N,)  logits
     for _ in range(steps):
