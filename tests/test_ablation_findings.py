@@ -320,6 +320,7 @@ def tiny(tmp_path_factory):
     return out, run_ablations("zh", 3, out, 1, TINY)
 
 
+@pytest.mark.slow
 def test_a_tiny_run_from_start_to_end(tiny):
     out, results = tiny
     assert json.loads((out / "ablations.json").read_text(encoding="utf-8")) == results
@@ -342,6 +343,7 @@ def test_the_gold_judge_measures_and_nothing_of_it_reaches_the_policy(tmp_path):
     assert seen[0][1] == seen[1][1]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_goes_on_and_ends_the_same(tiny, tmp_path):
     def stop_early(steps):
         for number, step in enumerate(steps):
@@ -378,6 +380,7 @@ def test_the_picture_has_every_glyph_and_a_caption(lang, tmp_path, monkeypatch):
         assert ("4" in title) == (exhibit.regime == "bold")
 
 
+@pytest.mark.slow
 def test_the_verb_writes_and_prints_everything(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pipeline, "PPO", replace(TINY, iterations=1))
     out = tmp_path / "out"

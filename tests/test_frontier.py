@@ -177,6 +177,7 @@ def tiny(tmp_path_factory):
     return out, run_frontier("zh", 3, out, TINY)
 
 
+@pytest.mark.slow
 def test_a_tiny_run_from_start_to_end(tiny):
     out, results = tiny
     assert json.loads((out / "frontier.json").read_text(encoding="utf-8")) == results
@@ -187,6 +188,7 @@ def test_a_tiny_run_from_start_to_end(tiny):
     assert all(np.isfinite(p["gap"]) for p in results["points"])
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_goes_on_and_ends_the_same(tiny, tmp_path):
     def stop_early(steps):
         for number, step in enumerate(steps):

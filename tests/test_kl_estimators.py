@@ -272,6 +272,7 @@ TINY = EstimatorSettings(levels=(0.0001, 0.0002), iterations=3, answers=20, roll
                          smallest=0.02, rest=5, descents=(0, 1), descend_from=0.0001)
 
 
+@pytest.mark.slow
 def test_a_tiny_run_the_verb_and_resume(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(estimators, "EstimatorSettings", tiny_settings)
     out = tmp_path / "out"

@@ -289,6 +289,7 @@ def tiny(tmp_path_factory):
     return out, run_overoptimization("zh", 3, out, 1, TINY)
 
 
+@pytest.mark.slow
 def test_a_tiny_run_from_start_to_end(tiny):
     out, results = tiny
     assert json.loads((out / "overoptimization.json").read_text(encoding="utf-8")) == results
@@ -304,6 +305,7 @@ def test_a_tiny_run_from_start_to_end(tiny):
     assert len(sentences(results)) == 3 + 3 + 3
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_goes_on_and_ends_the_same(tiny, tmp_path):
     def stop_early(steps):
         for number, step in enumerate(steps):
@@ -323,9 +325,9 @@ def test_a_run_that_was_interrupted_goes_on_and_ends_the_same(tiny, tmp_path):
         assert {**got, "cpu_seconds": 0} == {**wanted, "cpu_seconds": 0}
 
 
-def test_both_kinds_of_people_rank_the_same_answers_and_the_watchers_others(tiny, monkeypatch):
+def test_both_kinds_of_people_rank_the_same_answers_and_the_watchers_others(tmp_path, monkeypatch):
     monkeypatch.setattr(judging, "COLLECTED", 120)
-    task = make_overoptimization_task("zh", 3, tiny[0], 4)
+    task = make_overoptimization_task("zh", 3, tmp_path, 4)
     crowd, watch = collect_rankings(task, "50", 0, 3)
     again, _ = collect_rankings(task, "50", 0, 3)
     biased, _ = collect_rankings(task, BIASED, 0, 3)
@@ -340,6 +342,7 @@ def test_both_kinds_of_people_rank_the_same_answers_and_the_watchers_others(tiny
     assert params_bytes(judge) != params_bytes(task.sft.params)
 
 
+@pytest.mark.slow
 def test_the_verb_writes_and_prints_everything(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(overoptimization, "OveroptimizationSettings", lambda: TINY)
     out = tmp_path / "out"

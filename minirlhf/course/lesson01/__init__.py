@@ -1,5 +1,5 @@
 """Lesson 01: A character transformer by hand.
 
-    exercises.py  reference, cases, known mistakes and hints of each exercise
-    figures.py    its pictures
+    exercises.py   what is to be written, and the mistakes that are known
+    figures.py     its pictures, from plain arrays
 """

@@ -1,6 +1,6 @@
 """Lesson 08: What goes wrong.
 
-    exercises.py  reference, cases, known mistakes and hints of each exercise
-    figures.py    its pictures
-    runs.py       its longer runs
+    exercises.py   what is to be written, and the mistakes that are known
+    figures.py     its pictures, from plain arrays
+    runs.py        its longer runs
 """

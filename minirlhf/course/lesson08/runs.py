@@ -6,6 +6,7 @@ and looks at the policy on the way.  The gold judge measures; nothing of it reac
 `learn_sums` trains a language model on arithmetic, to see what it makes of sums it has not read.
 """
 
+import json
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,16 +83,16 @@ def learn(task, people, count, start=0, seed=0):
 
 # ---- Chinese, word by word ------------------------------------------------------------------
 
+GLOSS = json.loads(read_text(DATA / "zh" / "gloss.json"))  # {Chinese word: English}
+
 
 def gloss(text):
     """A sentence of the Chinese world, word by word in English; ~ for what is no word of it."""
-    lines = read_text(DATA / "zh" / "word_by_word.txt").splitlines()
-    english = dict(line.split(" ") for line in lines)
     words, start = [], 0
     while start < len(text):
-        fits = [word for word in english if text.startswith(word, start)]
+        fits = [word for word in GLOSS if text.startswith(word, start)]
         longest = max(fits, key=len) if fits else text[start]
-        words.append(english.get(longest, "~"))
+        words.append(GLOSS.get(longest, "~"))
         start += len(longest)
     return " ".join(words)
 

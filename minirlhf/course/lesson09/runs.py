@@ -80,13 +80,12 @@ def best_of_n_rows(task, worlds, counts, samples=1000):
 # ---- what a method aims at, in a world of N answers -------------------------------------------
 
 
-def group_limit(advantage_of, ref, scores, beta, group_size, kl_in_loss):
+def group_limit(advantage_of, ref, scores, beta, group_size, kl_in_loss, steps=3000):
     """Where a group method ends if every rollout were infinite -> probs (N,).
 
     advantage_of(rewards (M, K)) -> advantages (M, K).  All N^K groups are listed and weighted by
     their probability.  ref: log-probs (N,).  kl_in_loss: GRPO's penalty, else in the reward.
     """
-    steps, lr = 3000, 0.5  # enough to stand still
     groups = np.array(list(product(range(len(ref)), repeat=group_size)))  # (M, K)
     x = ref.copy()  # (N,)  logits
     for _ in range(steps):
@@ -98,7 +97,7 @@ def group_limit(advantage_of, ref, scores, beta, group_size, kl_in_loss):
         uphill = pull - pull.sum() * np.exp(logprobs)  # (N,)
         if kl_in_loss:  # the gradient of k3 on the policy's own samples: KL(ref || policy)
             uphill += beta * (np.exp(ref) - np.exp(logprobs))
-        x += lr * uphill
+        x += 0.5 * uphill
     return softmax(x)
 
 

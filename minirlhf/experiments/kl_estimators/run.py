@@ -76,18 +76,19 @@ class Stations:
 
     def look(self, done):
         """The policy after `done` iterations: has it come to the next station?"""
-        asked = (self.models, self.prompts, self.limit)
-        level = self.settings.levels[len(self.rows)]
-        kls, error = exact_kls(*asked, self.rng)  # (Q,)
+        models, prompts, limit = self.models, self.prompts, self.limit
+        settings, rng = self.settings, self.rng
+        level = settings.levels[len(self.rows)]
+        kls, error = exact_kls(models, prompts, limit, rng)  # (Q,)
         if kls.mean() < level:
             return
         row = {"level": level, "iteration": done, "kl": float(kls.mean()), "kl_error": error}
-        row["value"] = measure_values(*asked, self.settings, kls, self.rng)
-        row["direction"] = measure_directions(*asked, self.settings, self.rng)
+        row["value"] = measure_values(models, prompts, limit, settings, kls, rng)
+        row["direction"] = measure_directions(models, prompts, limit, settings, rng)
         self.rows.append(row)
-        if level == self.settings.descend_from:
+        if level == settings.descend_from:
             for use in USES:
-                self.descents[use] = descend(use, *asked, self.settings, self.rng)
+                self.descents[use] = descend(use, models, prompts, limit, settings, rng)
 
 
 def run_trial(sft, rankings, questions, settings, trial, seed):

@@ -200,11 +200,8 @@ def wanted_points(settings, trials):
     rows = []
     for trial in range(trials):
         for labels in settings.labels:
-            ways = [(ONE, price) for price in settings.prices] + [(MINIMUM, 0.0), (BEST, 0.0)]
-            rows += [
-                Point(labels=labels, trial=trial, method=method, price=price)
-                for method, price in ways
-            ]
+            rows += [Point(labels, trial, ONE, price) for price in settings.prices]
+            rows += [Point(labels, trial, MINIMUM, 0.0), Point(labels, trial, BEST, 0.0)]
     return rows
 
 
@@ -231,7 +228,9 @@ def run_rows(task, settings, kept, wanted, progress=iter):
         started = time.process_time()
         if group != (point.labels, point.trial):
             group = (point.labels, point.trial)
-            judges = train_judges(task, *group, settings.members, kept.about["seed"])
+            judges = train_judges(
+                task, point.labels, point.trial, settings.members, kept.about["seed"]
+            )
         figures = run_row(task, settings, judges, point, kept.about["seed"])
         kept.keep(figures | {"cpu_seconds": round(time.process_time() - started, 1)})
 
