@@ -200,8 +200,11 @@ def wanted_points(settings, trials):
     rows = []
     for trial in range(trials):
         for labels in settings.labels:
-            rows += [Point(labels, trial, ONE, price) for price in settings.prices]
-            rows += [Point(labels, trial, MINIMUM, 0.0), Point(labels, trial, BEST, 0.0)]
+            ways = [(ONE, price) for price in settings.prices] + [(MINIMUM, 0.0), (BEST, 0.0)]
+            rows += [
+                Point(labels=labels, trial=trial, method=method, price=price)
+                for method, price in ways
+            ]
     return rows
 
 
