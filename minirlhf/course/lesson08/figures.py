@@ -83,8 +83,9 @@ def bands(results, panels, fits):
                 ax.plot(far, final, "o", color=colour, markersize=3, linewidth=0)
                 ends.append((np.mean(final), name, colour))
             d = np.linspace(0, max(far), 80)  # (80,)
-            curve = gain_at(GaoFit("rl", *fits[labels], 0.0), d**2)  # (80,)
-            ax.plot(d, curve, color=INK, linewidth=1, linestyle=(0, (1, 1.5)))
+            alpha, beta = fits[labels]
+            curve = GaoFit(form="rl", alpha=alpha, beta=beta, r_squared=0.0)
+            ax.plot(d, gain_at(curve, d**2), color=INK, linewidth=1, linestyle=(0, (1, 1.5)))
             ax.axhline(0, color=GREY, linewidth=0.7)
             frame(ax, title, "√KL", "", (-4.2, 2.6))
             ax.set_xlim(0, 7)

@@ -6,6 +6,7 @@ and looks at the policy on the way.  The gold judge measures; nothing of it reac
 `learn_sums` trains a language model on arithmetic, to see what it makes of sums it has not read.
 """
 
+import json
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 
 from minirlhf.checkpoint import Model
 from minirlhf.course import pretrained
-from minirlhf.data import Texts, encode_example, make_batch
+from minirlhf.data import DATA, Texts, encode_example, make_batch, read_text
 from minirlhf.experiments.overoptimization.ensemble import MinimumScore, judge_scores
 from minirlhf.experiments.trials import HARD, models_of, train_judge, train_reference
 from minirlhf.gpt import Params, gpt_forward, lm_head_forward
@@ -64,7 +65,10 @@ def prepare(lang, seed=0, rankings=600):
     for answer in ask(sft, questions * 20, rng):
         gold.append(world.naturalness(answer.prompt, answer.text, answer.finished))
     crowd = make_annotators(np.random.default_rng(seed))
-    return Task(world, sft, questions, collected, crowd, float(np.mean(gold)), float(np.std(gold)))
+    return Task(
+        world=world, sft=sft, questions=questions, collected=collected, crowd=crowd,
+        mean=float(np.mean(gold)), deviation=float(np.std(gold)),
+    )
 
 
 def learn(task, people, count, start=0, seed=0):
@@ -79,16 +83,7 @@ def learn(task, people, count, start=0, seed=0):
 
 # ---- Chinese, word by word ------------------------------------------------------------------
 
-WORDS = (
-    "我 I 你 you 小明 Ming 小红 Hong 小刚 Gang 小美 Mei 小林 Lin 小雨 Yu 小白 Bai 小云 Yun "
-    "是 is 喜欢 like 住在 live-in 住 live 会 can 有 have 很 is-very 一个 a 一只 a 一条 a "
-    "一本 a 一盏 a 一顶 a 一位 a 机器人 robot 猫 cat 鱼 fish 鸟 bird 厨师 cook 诗人 poet "
-    "茶 tea 牛奶 milk 音乐 music 雪 snow 书 book 游戏 game 学校 school 农场 farm 城里 town "
-    "海边 seaside 山上 hill 家里 home 唱歌 sing 跑步 run 游泳 swim 数数 count 画画 draw "
-    "跳舞 dance 球 ball 灯 lamp 帽子 hat 杯子 cup 风筝 kite 高兴 happy 忙 busy 难过 sad "
-    "累 tired 平静 calm 冷 cold 你好 hello 嗨 hi 。 . ， , ！ ! ： :"
-).split()
-GLOSS = dict(zip(WORDS[::2], WORDS[1::2]))
+GLOSS = json.loads(read_text(DATA / "zh" / "gloss.json"))  # {Chinese: English}
 
 
 def gloss(text):
@@ -269,7 +264,9 @@ def learn_sums(largest, held_out, steps, seed=0):
     history = train_language_model(
         params, model.config, Texts(training=examples), settings, rng
     )
-    return Sums(model._replace(params=params), seen, unseen, history)
+    return Sums(
+        model=model._replace(params=params), seen=seen, unseen=unseen, history=history
+    )
 
 
 def encode_sum(model, a, b, answer):

@@ -197,12 +197,13 @@ def run_ppo_row(task, settings, judges, point, seed):
 
 def wanted_points(settings, trials):
     """-> list of Points, one group of reward models after the other."""
-    rows = []
+    methods = [(ONE, price) for price in settings.prices] + [(MINIMUM, 0.0), (BEST, 0.0)]
+    wanted = []
     for trial in range(trials):
         for labels in settings.labels:
-            rows += [Point(labels, trial, ONE, price) for price in settings.prices]
-            rows += [Point(labels, trial, MINIMUM, 0.0), Point(labels, trial, BEST, 0.0)]
-    return rows
+            for method, price in methods:
+                wanted.append(Point(labels=labels, trial=trial, method=method, price=price))
+    return wanted
 
 
 def run_row(task, settings, judges, point, seed):
