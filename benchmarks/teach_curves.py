@@ -208,7 +208,8 @@ def plot_curves(results, lang):
     """results of a language -> figure: natural answers against rounds, and what they cost."""
     say = load_messages(lang)
     colours = {"corrections": plots.BLUE, "rankings": plots.RED, "both": plots.INK}
-    names = {"corrections": say("corrections"), "both": say("both"), "rankings": say("only rankings")}
+    names = {"corrections": say("corrections"), "both": say("both")}
+    names["rankings"] = say("only rankings")
     runs = {gives: select(results, "a1", gives) for gives in MODES}
     panels = (
         ("natural_train", say("natural, training questions")),

@@ -2,8 +2,8 @@
 
 The only file that imports matplotlib, and only inside functions, so training needs no matplotlib.
 Each plot_* function returns a `matplotlib.figure.Figure` made with the object-oriented API: no
-pyplot, no change of the reader's rcParams. `lang` is as in messages.py. Every figure is an opaque light
-card with a caption that says what to see; `figure.get_label()` is that caption, ready as alt text.
+pyplot, no change of the reader's rcParams. `lang` is as in messages.py. Every figure is an opaque
+light card with a caption that says what to see; `figure.get_label()` is that caption.
 Colours: Okabe and Ito 2008 (safe for colour-blind readers), always beside a line style, a marker or
 a printed value. Heatmaps: cividis; signed values: RdBu with zero at white. Shares are 0..1.
 Chinese glyphs come from data/fonts/minirlhf-cjk.otf (a subset, see make_subset.py beside it).

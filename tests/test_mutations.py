@@ -162,7 +162,7 @@ EQUIVALENT = {
     ("best_of_n_distribution", "_, level_of", "level_of doubled"):
         "levels that nobody has stand between the others and hold no mass",
     ("dpo_objective", "loss, dchosen, drejected, stats",
-     "loss_function(sums[:N], sums[N:], ref_logprobs[:N], ref_logprobs[N:], beta): "
+     "loss_function(sums[:N], sums[N:], batch.ref_logprobs[:N], batch.ref_logprobs[N:], beta): "
      "arguments 1 and 2 of loss_function swapped",
     ): "margin = c - ref_c - r + ref_r: only the stats tell, and their test does",
 }

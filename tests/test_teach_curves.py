@@ -158,6 +158,7 @@ def test_a_round_costs_less_than_three_seconds(lang):
 # ---- the start of a run again ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_five_rounds_of_a_committed_run_teach_again():
     """Equal on one machine; on another the annotator soon sees other answers."""
     points = curves.one_run("zh", "a1", "corrections", 0, (0, 5))

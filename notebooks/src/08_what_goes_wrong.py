@@ -28,8 +28,10 @@ import numpy as np
 from minirlhf.course import answer, check, hint, play, show, solution, where
 from minirlhf.course.lesson08 import figures, runs
 from minirlhf.data import DATA
-from minirlhf.experiments.overoptimization import curves as gao
-from minirlhf.experiments.overoptimization import ensemble, stopping, summary
+from minirlhf.experiments.overoptimization import summary
+from minirlhf.experiments.overoptimization.curves import GaoFit, fit_rl, peak
+from minirlhf.experiments.overoptimization.ensemble import ensemble_minimum
+from minirlhf.experiments.overoptimization.stopping import stop_above, stop_at_peak
 from minirlhf.rufus.people import careless, length_lover
 
 # %% [markdown]
@@ -154,21 +156,21 @@ for labels in PANELS:
     kl = np.concatenate([row["curves"]["kl"] for row in group])  # (N,)
     gains = [summary.gains(row, results["reference"], "naturalness") for row in group]
     gain = np.concatenate(gains)  # (N,)
-    fits[labels] = gold_kl_curve(kl[kl > 0], gain[kl > 0])
+    alpha, beta = fits[labels] = gold_kl_curve(kl[kl > 0], gain[kl > 0])
     tops[labels], ends[labels] = np.mean(np.max(gains, axis=1)), [values[-1] for values in gains]
-    at, top = gao.peak(gao.GaoFit("rl", *fits[labels], 0.0))
-    print(f"{PANELS[labels]:30} alpha {fits[labels][0]:.2f}  beta {fits[labels][1]:.2f}   fitted "
+    at, top = peak(GaoFit(form="rl", alpha=alpha, beta=beta, r_squared=0.0))
+    print(f"{PANELS[labels]:30} alpha {alpha:.2f}  beta {beta:.2f}   fitted "
           f"summit {top:.2f} at {at:.1f} nats, measured {tops[labels]:.2f}")
 
 # %%
-found = gao.fit_rl(kl, gain)
+found = fit_rl(kl, gain)
 assert np.allclose([found.alpha, found.beta], fits["biased"])
 assert all(max(values) < 0 for values in ends.values()) and tops["600"] > tops["50"] + 0.1
 show(figures.bands(results, PANELS, fits),
      f"Bands span five trials, dots are their ends, black dots the fitted curve of gold. In every "
      f"trial the score ends high and gold below 0: on average {np.mean(ends['50']):.1f}, "
      f"{np.mean(ends['600']):.1f} and {np.mean(ends['biased']):.1f}.")
-where(gao.fit_rl)
+where(fit_rl)
 
 # %% [markdown]
 # More rankings lift the summit. They do not save a policy that is pushed without end. The formula
@@ -201,14 +203,14 @@ def early_stop(signal, patience):
 early_stop = check(early_stop)
 
 # %%
-budget = stopping.stop_above(free["kl"], 1.5).kept
+budget = stop_above(free["kl"], 1.5).kept
 for name, kept in (("second reward model", early_stop(np.array(free["held_out"]), 2)),
                    ("gold (if only we knew)", early_stop(np.array(free["gold"]), 2)),
                    ("KL below 1.5 nats", budget)):
     print(f"{name:23} keeps iteration {free['iteration'][kept]:2}: natural "
           f"{free['natural'][kept]:.0%}")
 assert early_stop(np.array(free["held_out"]), 2) == 10  # never stops
-where(stopping.stop_at_peak)
+where(stop_at_peak)
 
 # %% [markdown]
 # The second reward model never gave the alarm: it likes the garbage too. It has learned from other
@@ -242,7 +244,7 @@ print("one judge ", np.round(garbage[0], 2))
 print("sternest  ", np.round(ensemble_min(garbage, usual), 2))
 liked = int(np.sum(ensemble_min(garbage, usual) > 0))
 print(f"{liked} of {len(rows)} hacks still score above the reference's mean")
-where(ensemble.ensemble_minimum)
+where(ensemble_minimum)
 
 # %% [markdown]
 # **Predict before you run.** The same hard push, on the minimum of four reward models. And once on

@@ -1,1 +1,5 @@
-"""Lesson 00: its exercises, its figures, and its longer runs where it has some."""
+"""Lesson 00: Rufus in one minute.
+
+    exercises.py   what is to be written, and the mistakes that are known
+    figures.py     its pictures, from plain arrays
+"""

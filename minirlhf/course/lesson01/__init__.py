@@ -1,1 +1,5 @@
-"""Lesson 01: its exercises, its figures, and its longer runs where it has some."""
+"""Lesson 01: A character transformer by hand.
+
+    exercises.py   what is to be written, and the mistakes that are known
+    figures.py     its pictures, from plain arrays
+"""

@@ -1,1 +1,5 @@
-"""Lesson 03: its exercises, its figures, and its longer runs where it has some."""
+"""Lesson 03: Score or rank? Annotators are noisy.
+
+    exercises.py   what is to be written, and the mistakes that are known
+    figures.py     its pictures, from plain arrays
+"""

@@ -1,1 +1,5 @@
-"""Lesson 04: its exercises, its figures, and its longer runs where it has some."""
+"""Lesson 04: From rankings to numbers.
+
+    exercises.py   what is to be written, and the mistakes that are known
+    figures.py     its pictures, from plain arrays
+"""

@@ -1,1 +1,6 @@
-"""Lesson 06: its exercises, its figures, and its longer runs where it has some."""
+"""Lesson 06: PPO, one step at a time.
+
+    exercises.py   what is to be written, and the mistakes that are known
+    figures.py     its pictures, from plain arrays
+    runs.py        its longer runs
+"""

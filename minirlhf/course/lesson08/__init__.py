@@ -1,1 +1,6 @@
-"""Lesson 08: its exercises, its figures, and its longer runs where it has some."""
+"""Lesson 08: What goes wrong.
+
+    exercises.py   what is to be written, and the mistakes that are known
+    figures.py     its pictures, from plain arrays
+    runs.py        its longer runs
+"""

@@ -3,8 +3,9 @@
 import numpy as np
 
 from minirlhf.course import Choice, Exercise, Mistake, Property, close
-from minirlhf.experiments.overoptimization import curves as gao
-from minirlhf.experiments.overoptimization import ensemble, stopping
+from minirlhf.experiments.overoptimization.curves import fit_rl
+from minirlhf.experiments.overoptimization.ensemble import ensemble_minimum
+from minirlhf.experiments.overoptimization.stopping import stop_at_peak
 
 # ---- 08.1 gold_kl_curve ---------------------------------------------------------------------
 
@@ -65,7 +66,7 @@ def curve_cases(rng):
 
 
 CURVE = Exercise(
-    id="08.1", reference=gold_kl_curve, package=gao.fit_rl,
+    id="08.1", reference=gold_kl_curve, package=fit_rl,
     task="It takes KLs (N,), all above 0, and gains (N,), and gives alpha and beta of the curve "
          "that fits them best.",
     example="gold_kl_curve of the KLs [1, e^2] and the gains [0.75, 0.25 e] is (0.75, 0.5).",
@@ -109,7 +110,7 @@ def stop_with_hindsight(signal, patience):
 
 
 def stop_and_keep_the_last(signal, patience):
-    return stopping.stop_at_peak(signal, patience).seen
+    return stop_at_peak(signal, patience).seen
 
 
 def stop_at_the_first_fall(signal, patience):
@@ -158,7 +159,7 @@ def stop_cases(rng):
 
 
 STOP = Exercise(
-    id="08.2", reference=early_stop, package=stopping.stop_at_peak,
+    id="08.2", reference=early_stop, package=stop_at_peak,
     task="It takes a signal (C,), one number for each look, and a patience, and gives the number "
          "of the look that is kept.",
     example="early_stop(np.array([0, 2, 1, 0]), 2) is 1.",
@@ -248,7 +249,7 @@ def scale_does_not_matter(function):
 
 
 MINIMUM = Exercise(
-    id="08.3", reference=ensemble_min, package=ensemble.ensemble_minimum, axes=("B",),
+    id="08.3", reference=ensemble_min, package=ensemble_minimum, axes=("B",),
     task="It takes the scores (M, B) of M judges for B answers, their scores (M, N) for the "
          "reference's answers, and gives one number for each of the B answers.",
     example="ensemble_min(np.array([[1, 2], [30, -10]]), np.array([[-1, 1], [0, 20]])) is "

@@ -84,8 +84,8 @@ def bands(results, panels, fits):
                 ends.append((np.mean(final), name, colour))
             d = np.linspace(0, max(far), 80)  # (80,)
             alpha, beta = fits[labels]
-            curve = GaoFit(form="rl", alpha=alpha, beta=beta, r_squared=0.0)
-            ax.plot(d, gain_at(curve, d**2), color=INK, linewidth=1, linestyle=(0, (1, 1.5)))
+            curve = gain_at(GaoFit(form="rl", alpha=alpha, beta=beta, r_squared=0.0), d**2)  # (80,)
+            ax.plot(d, curve, color=INK, linewidth=1, linestyle=(0, (1, 1.5)))
             ax.axhline(0, color=GREY, linewidth=0.7)
             frame(ax, title, "√KL", "", (-4.2, 2.6))
             ax.set_xlim(0, 7)

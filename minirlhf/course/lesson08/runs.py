@@ -83,7 +83,7 @@ def learn(task, people, count, start=0, seed=0):
 
 # ---- Chinese, word by word ------------------------------------------------------------------
 
-GLOSS = json.loads(read_text(DATA / "zh" / "gloss.json"))  # {Chinese: English}
+GLOSS = json.loads(read_text(DATA / "zh" / "gloss.json"))  # {Chinese word: English}
 
 
 def gloss(text):
@@ -263,9 +263,8 @@ def learn_sums(largest, held_out, steps, seed=0):
     history = train_language_model(
         params, model.config, Texts(training=examples), settings, rng
     )
-    return Sums(
-        model=model._replace(params=params), seen=seen, unseen=unseen, history=history
-    )
+    model = model._replace(params=params)
+    return Sums(model=model, seen=seen, unseen=unseen, history=history)
 
 
 def encode_sum(model, a, b, answer):
