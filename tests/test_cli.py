@@ -477,7 +477,8 @@ def wait_for(path, process):
     deadline = time.monotonic() + LIMIT
     while not path.exists():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{path} is still not there")
         time.sleep(0.002)
 
 
