@@ -401,8 +401,8 @@ def test_out_is_named_after_language_and_seed(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     parser = argparse.ArgumentParser()
-    commands.add_ablations_arguments(parser)
+    commands.add_experiment_arguments(parser, "ablations")
     args = parser.parse_args(["--lang", "zh", "--seed", "7"])
     assert args.seeds == 3
-    commands.prepare(args, commands.ABLATIONS_OUT)
+    commands.prepare(args, "ablations")
     assert args.out == Path("runs/ablations-zh-7") and args.out.is_dir()
