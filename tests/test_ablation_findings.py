@@ -331,6 +331,7 @@ def test_a_tiny_run_from_start_to_end(tiny):
     assert all(np.isfinite(run["end"]["score"]) for run in results["runs"])
 
 
+@pytest.mark.slow
 def test_the_gold_judge_measures_and_nothing_of_it_reaches_the_policy(tmp_path):
     task, limit = make_ablations_task("zh", 3, tmp_path)
     settings, seen = replace(TINY, iterations=2, max_new_tokens=limit), []

@@ -563,6 +563,7 @@ def test_rows_of_the_committed_results_come_out_again(tmp_path):
         np.testing.assert_allclose(got["curves"][figure], wanted["curves"][figure], atol=off)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", LANGS)
 def test_the_picture_has_every_glyph_and_a_caption(lang, tmp_path, monkeypatch):
     figure = draw_with_the_bundled_font(

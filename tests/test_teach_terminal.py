@@ -188,6 +188,7 @@ def test_the_end_of_the_input_and_ctrl_c_end_it_well(tmp_path):
     assert [row["kind"] for row in read_session(tmp_path / "s.jsonl")][-1] == "best"
 
 
+@pytest.mark.slow
 def test_kill_9_in_a_round_and_in_an_update_loses_nothing(tmp_path):
     path = tmp_path / "s.jsonl"
     terminal = Terminal(tmp_path, "--session", "s.jsonl", "--lang", "zh")
