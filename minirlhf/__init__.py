@@ -14,8 +14,10 @@ What they stand on, in reading order:
     gradcheck.py    numerical gradients                checkpoint.py  save, load, resume
     errors.py       a user's mistake, in one line
 
-What is shown of them: plots.py (pictures), ppo_figures.py (the log of PPO), one_line.py (a record
-in a debugger) and messages.py (texts in other languages).
+What is shown of them:
+
+    plots.py        the pictures                       ppo_figures.py  the log of PPO
+    one_line.py     a record in a debugger             messages.py     texts in other languages
 
 Around them, a folder each:
 

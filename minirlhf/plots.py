@@ -1,6 +1,6 @@
 """Every picture of the package, drawn from plain results: dicts, lists and NumPy arrays.
 
-The only file that imports matplotlib, and only inside functions, so training needs no matplotlib.
+matplotlib is imported inside functions only, here and elsewhere, so training needs none of it.
 Each plot_* function returns a `matplotlib.figure.Figure` made with the object-oriented API: no
 pyplot, no change of the reader's rcParams. `lang` is as in messages.py. Every figure is an opaque
 light card with a caption that says what to see; `figure.get_label()` is that caption.

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("helpers")  # an assert there explains itself as one here does
+
 LESSON_SECONDS = {}  # filled by test_notebooks.py, printed at the end of the run
 
 

@@ -331,6 +331,7 @@ def test_a_tiny_run_from_start_to_end(tiny):
     assert all(np.isfinite(run["end"]["score"]) for run in results["runs"])
 
 
+@pytest.mark.slow
 def test_the_gold_judge_measures_and_nothing_of_it_reaches_the_policy(tmp_path):
     task, limit = make_ablations_task("zh", 3, tmp_path)
     settings, seen = replace(TINY, iterations=2, max_new_tokens=limit), []
@@ -401,8 +402,8 @@ def test_out_is_named_after_language_and_seed(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     parser = argparse.ArgumentParser()
-    commands.add_ablations_arguments(parser)
+    commands.add_experiment_arguments(parser, "ablations")
     args = parser.parse_args(["--lang", "zh", "--seed", "7"])
     assert args.seeds == 3
-    commands.prepare(args, commands.ABLATIONS_OUT)
+    commands.prepare(args, "ablations")
     assert args.out == Path("runs/ablations-zh-7") and args.out.is_dir()

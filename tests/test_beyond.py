@@ -184,6 +184,7 @@ def test_the_ratios_of_grpo_are_far_from_the_kink_and_on_both_sides_of_it():
 # ---- the whole model through each objective --------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BEYOND)
 def test_gradient_of_every_weight_agrees_with_finite_differences(name):
     failing = wrong(model_errors(BEYOND[name]))

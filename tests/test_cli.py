@@ -184,6 +184,7 @@ def test_reward_from_rankings_with_a_test_file(work, tmp_path):
     assert load_model(tmp_path / "r" / "reward_model.npz", "reward model")
 
 
+@pytest.mark.slow
 def test_reward_from_anybodys_pairs_and_text(tmp_path):
     """Characters and lengths that only one of the three files has; a prompt longer than all."""
     (tmp_path / "text.txt").write_text("Guten Tag, schöne Welt!\n\nZweitens: ja.\n" * 3,
@@ -477,7 +478,8 @@ def wait_for(path, process):
     deadline = time.monotonic() + LIMIT
     while not path.exists():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{path} is still not there")
         time.sleep(0.002)
 
 

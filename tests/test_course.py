@@ -468,6 +468,7 @@ def test_a_class_is_graded_by_one_command_from_any_folder(tmp_path):
         assert {row["verdict"] for row in csv.DictReader(file)} == {"ok"}
 
 
+@pytest.mark.slow
 def test_every_student_of_a_class_has_every_row(tmp_path):
     for number in range(5):
         submission(tmp_path / "in" / f"s{number}.ipynb")

@@ -265,7 +265,7 @@ def test_wrong_arguments_are_one_clear_line(tmp_path):
 def test_fresh_throws_an_interrupted_run_away(tmp_path):
     (tmp_path / "points.resume.jsonl").write_text("rubbish", encoding="utf-8")
     parser = commands_parser()
-    commands.prepare(parser.parse_args(["--out", str(tmp_path), "--fresh"]))
+    commands.prepare(parser.parse_args(["--out", str(tmp_path), "--fresh"]), "frontier")
     assert not list(tmp_path.iterdir())
 
 
@@ -273,5 +273,5 @@ def commands_parser():
     import argparse
 
     parser = argparse.ArgumentParser()
-    commands.add_frontier_arguments(parser)
+    commands.add_experiment_arguments(parser, "frontier")
     return parser

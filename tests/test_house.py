@@ -161,6 +161,11 @@ def test_the_rule_of_imports_says_no():
         assert may_import(name, target), (name, target)
 
 
+def test_plots_know_nothing_of_models_and_people():
+    """They draw plain results; what they need of the package is a font's folder and words."""
+    assert {target for _, target in own_imports(TREES["plots"])} <= {"data", "errors", "messages"}
+
+
 def test_no_file_imports_itself_in_the_end():
     """Inside a folder too, imports have no ring: there is an order to read the files in."""
     edges = {name: {target for _, target in own_imports(tree)} for name, tree in TREES.items()}

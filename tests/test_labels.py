@@ -224,6 +224,7 @@ def tiny_settings():
     return TINY
 
 
+@pytest.mark.slow
 def test_a_tiny_run_of_the_verb(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(scores_or_rankings, "LabelSettings", tiny_settings)
     monkeypatch.setattr(labels_run, "MINUTES", (4,))

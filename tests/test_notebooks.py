@@ -73,6 +73,7 @@ def test_notebooks_come_from_their_sources(name, solved):
         assert kind == cell["cell_type"]
 
 
+@pytest.mark.slow
 def test_the_builder_agrees():
     pytest.importorskip("jupytext")
     done = subprocess.run(

@@ -41,7 +41,6 @@ from minirlhf.experiments.overoptimization.judges import (
     train_judges,
 )
 from minirlhf.experiments.overoptimization.run import (
-    Checkpoints,
     OveroptimizationSettings,
     Point,
     make_overoptimization_task,
@@ -66,7 +65,7 @@ from minirlhf.experiments.overoptimization.summary import (
     remedies_of,
 )
 from minirlhf.experiments.overoptimization.words import sentences, table
-from minirlhf.experiments.trials import HARD, KeptRows, train_judge
+from minirlhf.experiments.trials import HARD, Between, KeptRows, train_judge
 from minirlhf.gpt import with_scalar_head
 from minirlhf.rufus.world import World
 from minirlhf.sample import sample
@@ -221,23 +220,12 @@ def test_no_rule_reads_gold():
         stop_by("luck", curves)
 
 
-class Counted:
-    """The progress of Checkpoints, with nothing but the numbers of the looks."""
-
-    steps = Checkpoints.steps
-
-    def __init__(self):
-        self.done, self.settings = [], replace(TINY, ppo=SETTINGS)
-
-    def look(self, done):
-        self.done.append(done)
-
-
 def practise(models, judges):
     """PPO on the minimum of the judges -> after how many iterations the policy was looked at."""
-    seen, hooks = Counted(), PPOHooks(score=MinimumScore(judges))
-    train_ppo(models, PROMPTS, SETTINGS, np.random.default_rng(3), hooks, progress=seen.steps)
-    return seen.done
+    done, hooks = [], PPOHooks(score=MinimumScore(judges))
+    between = Between(done.append, SETTINGS.iterations)
+    train_ppo(models, PROMPTS, SETTINGS, np.random.default_rng(3), hooks, progress=between.steps)
+    return done
 
 
 def test_with_one_judge_the_minimum_is_train_ppo_number_for_number():
@@ -364,10 +352,10 @@ def test_out_is_named_after_language_and_seed(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     parser = argparse.ArgumentParser()
-    commands.add_overoptimization_arguments(parser)
+    commands.add_experiment_arguments(parser, "overoptimization")
     args = parser.parse_args(["--lang", "zh", "--seed", "7"])
     assert args.seeds == 5
-    commands.prepare(args, commands.OVEROPTIMIZATION_OUT)
+    commands.prepare(args, "overoptimization")
     assert args.out == Path("runs/overoptimization-zh-7") and args.out.is_dir()
 
 
@@ -575,6 +563,7 @@ def test_rows_of_the_committed_results_come_out_again(tmp_path):
         np.testing.assert_allclose(got["curves"][figure], wanted["curves"][figure], atol=off)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", LANGS)
 def test_the_picture_has_every_glyph_and_a_caption(lang, tmp_path, monkeypatch):
     figure = draw_with_the_bundled_font(

@@ -140,6 +140,7 @@ def figures(request):
         return draw_all(request.param)
 
 
+@pytest.mark.slow
 def test_every_picture_is_saved_whole_without_missing_glyphs(figures, tmp_path):
     from PIL import Image
     with warnings.catch_warnings():
@@ -154,6 +155,7 @@ def test_every_picture_is_saved_whole_without_missing_glyphs(figures, tmp_path):
     assert all(path.suffix == ".png" for path in tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_texts_stay_on_the_card_and_apart(figures):
     for name, fig in figures.items():
         fig.draw_without_rendering()

@@ -310,6 +310,11 @@ def test_the_demo_runs_from_a_wheel_in_an_empty_folder(installed, tmp_path):
     if find_spec("matplotlib"):
         pictures = {path.stem for path in (tmp_path / "mine" / "pictures").iterdir()}
         assert {"pipeline", "ppo_dashboard", "reward_model", "naturalness"} <= pictures
+    code = "import sys; sys.modules['matplotlib'] = None; from minirlhf.__main__ import main; " \
+           "sys.exit(main())"
+    out = run([installed / "python", "-c", code, "demo", "--resume", "--out", "mine", "--quiet",
+               "--set", "iterations=1", "--set", "rollout_size=16"], tmp_path)
+    assert "No pictures: matplotlib is missing" in out and "Talk to him" in out
 
 
 @pytest.mark.slow

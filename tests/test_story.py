@@ -49,6 +49,7 @@ def told(tmp_path_factory):
     return out, summary, printed.getvalue()
 
 
+@pytest.mark.slow
 def test_the_article_is_in_view(told):
     _, summary, text = told
     assert "我，一个机器人。" in text and "我是一个机器人。" in text
@@ -57,6 +58,7 @@ def test_the_article_is_in_view(told):
     assert "模拟" in text  # the annotators are said to be simulated
 
 
+@pytest.mark.slow
 def test_every_step_improves_what_it_claims(told):
     out, summary, _ = told
     pretraining = [row for _, row in read_jsonl(out / "pretrained.jsonl", {})]
@@ -69,6 +71,7 @@ def test_every_step_improves_what_it_claims(told):
     assert summary["ppo"]["distinct_ratio"] > 0.5  # no canned sentence
 
 
+@pytest.mark.slow
 def test_it_is_really_ppo(told):
     out, summary, _ = told
     history = []
@@ -84,6 +87,7 @@ def test_it_is_really_ppo(told):
     assert np.mean(drift) < 0.5 * np.mean([row["kl_exact"] for row in history]) + 0.1
 
 
+@pytest.mark.slow
 def test_the_reference_and_the_held_out_questions_stay_out(told):
     out, _, _ = told
     world = World.load("zh")
@@ -93,6 +97,7 @@ def test_the_reference_and_the_held_out_questions_stay_out(told):
     assert asked <= held_out
 
 
+@pytest.mark.slow
 def test_the_figures_of_the_summary_are_those_of_the_checkpoint(told):
     """Asked again with other random numbers: the same share within sampling error."""
     out, summary, _ = told
@@ -103,6 +108,7 @@ def test_the_figures_of_the_summary_are_those_of_the_checkpoint(told):
     load_model(out / "reward_model.npz", REWARD_MODEL)
 
 
+@pytest.mark.slow
 def test_everything_promised_is_written(told):
     out, summary, _ = told
     assert json.loads((out / "summary.json").read_text(encoding="utf-8"))["seed"] == 0
@@ -133,6 +139,7 @@ class StopAt:
             yield step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("title, step", [("pretrain", 40), ("ppo", 1)])
 def test_an_interrupted_demo_goes_on_to_the_same_bytes(tmp_path, tiny_demo, title, step):
     with pytest.raises(KeyboardInterrupt):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from experiments import draw_with_the_bundled_font
+from helpers.experiments import draw_with_the_bundled_font
 
 from minirlhf import plots
 from minirlhf.teach.learning import TeachSettings

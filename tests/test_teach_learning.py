@@ -186,6 +186,7 @@ def test_mend_cuts_only_what_is_torn(tmp_path):
 # ---- replay ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_replay_gives_the_same_bits_from_the_records_alone(tmp_path, dtype):
     settings = TeachSettings(**asdict(TINY) | {"dtype": dtype, "seed_rankings": 5})

@@ -95,7 +95,8 @@ class Terminal:
         """Read until these words have come -> what came."""
         ends = time.monotonic() + seconds
         while words not in self.text:
-            assert time.monotonic() < ends, self.text
+            if time.monotonic() > ends:
+                raise TimeoutError(self.text)
             ready, _, _ = select.select([self.master], [], [], 1)
             try:
                 got = os.read(self.master, 4096) if ready else b""
@@ -187,6 +188,7 @@ def test_the_end_of_the_input_and_ctrl_c_end_it_well(tmp_path):
     assert [row["kind"] for row in read_session(tmp_path / "s.jsonl")][-1] == "best"
 
 
+@pytest.mark.slow
 def test_kill_9_in_a_round_and_in_an_update_loses_nothing(tmp_path):
     path = tmp_path / "s.jsonl"
     terminal = Terminal(tmp_path, "--session", "s.jsonl", "--lang", "zh")

@@ -214,6 +214,7 @@ def test_rufus_is_a_robot_and_asked_in_training():
         assert WORLDS[lang].references(prompt)[0] == answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", LANGS)
 def test_the_same_seed_writes_the_committed_bytes(lang, tmp_path, monkeypatch):
     arguments = ["generate.py", "--lang", lang, "--seed", "0", "--out", str(tmp_path)]

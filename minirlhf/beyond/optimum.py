@@ -177,7 +177,10 @@ def optimal_policy(ref_logprobs, scores, beta):
 
 
 def log_z_bound(log_z, uncovered, highest, beta):
-    """Upper bound of log Z: the answers not found, at the highest score a text can get.  nats."""
+    """Upper bound of log Z: the answers not found, at the highest score a text can get.  nats.
+
+    log_z: of the answers found, (M,); uncovered: the reference's probability of all others.
+    """
     if uncovered <= 0:
         return log_z
     return float(np.logaddexp(log_z, math.log(uncovered) + highest / beta))

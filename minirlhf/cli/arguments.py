@@ -222,17 +222,12 @@ def add_walk(verbs):
 
 
 def add_experiments(verbs):
-    for name, add_arguments in (
-        ("frontier", experiments.add_frontier_arguments),
-        ("ablations", experiments.add_ablations_arguments),
-        ("overoptimization", experiments.add_overoptimization_arguments),
-        ("estimators", experiments.add_estimators_arguments),
-        ("signals", experiments.add_signals_arguments),
-    ):
+    for name in experiments.EXPERIMENTS:
         wrote = f"--out: {name}.json, {name}.png, and the models that all runs share"
-        add_arguments(
-            add_verb(verbs, name, "data/LANG (bundled)", wrote, f"{name} --lang zh --seed 0")
+        parser = add_verb(
+            verbs, name, "data/LANG (bundled)", wrote, f"{name} --lang zh --seed 0"
         )
+        experiments.add_experiment_arguments(parser, name)
 
 
 def known_settings(settings):

@@ -113,6 +113,26 @@ def fresh(models):
     return models._replace(policy=models.ref_policy.copy(), value_model=models.reward_model.copy())
 
 
+class Between:
+    """Looks at a policy before PPO's first iteration, between iterations and after the last.
+
+    Its `steps` is given to train_ppo as progress: what is done between two steps of the loop sees
+    the policy between two iterations.
+    """
+
+    def __init__(self, look, iterations):
+        """look(done) is called with the number of iterations done; if it is true, PPO ends."""
+        self.look, self.iterations = look, iterations
+
+    def steps(self, steps):
+        """The iterations, until look says that it has seen enough."""
+        for step in steps:
+            if self.look(step):
+                return
+            yield step
+        self.look(self.iterations)
+
+
 # ---- rows -----------------------------------------------------------------------------------
 
 
@@ -165,7 +185,7 @@ def without(rows, names):
     return [{key: row[key] for key in row if key not in names} for row in rows]
 
 
-# ---- means over trials ----------------------------------------------------------------------
+# ---- tables and means ----------------------------------------------------------------------
 
 
 def mean_and_sd(values):
@@ -185,3 +205,9 @@ def rounded(value):
     if isinstance(value, list):
         return [rounded(item) for item in value]
     return short(value) if isinstance(value, float) else value
+
+
+def markdown(head, rows):
+    """list of cells, list of lists of cells -> the lines of a table."""
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
+    return [lines[0], "|" + "---|" * len(head), *lines[1:]]

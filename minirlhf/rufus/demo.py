@@ -108,7 +108,10 @@ def run_demo(lang, seed, out, progress, resume=False, pretrain=PRETRAIN, ppo=DEM
     tell_after(demo, models["ppo"], summary)
     demo.clock.lap("evaluate")
     summary["seconds"] = demo.clock.totals()  # the pipeline picture shows them
-    draw_pictures(demo.world, models, histories, summary, out / "pictures")
+    try:
+        draw_pictures(demo.world, models, histories, summary, out / "pictures")
+    except ImportError:  # NumPy alone is enough for everything else
+        tell(demo.say("\nNo pictures: matplotlib is missing (pip install matplotlib)."))
     demo.clock.lap("pictures")
     summary["seconds"] = demo.clock.totals()
     summary["peak_memory_mb"] = round(peak_memory_mb(), 1)

@@ -31,7 +31,8 @@ def summarise(world, lang, seed, models, histories):
     ppo = dict(judged["ppo"])
     ppo["kl_exact"] = kl_to_reference(models["ppo"], models["sft"], world, EVALUATION_SAMPLES, rng)
     ppo["clip_fraction"] = float(np.mean([row["clip_fraction"] for row in history]))
-    ppo["distinct_ratio"] = ppo["distinct"] / judged["sft"]["distinct"]
+    kinds = judged["sft"]["distinct"]  # 0 if no answer was natural
+    ppo["distinct_ratio"] = ppo["distinct"] / kinds if kinds else np.nan
     ppo["score"] = history[-1]["score"]
     accuracy = reward_accuracy(models["reward_model"], histories["held_out"], world)
     return {

@@ -18,7 +18,7 @@ from minirlhf.checkpoint import Model
 from minirlhf.course import pretrained
 from minirlhf.data import DATA, Texts, encode_example, make_batch, read_text
 from minirlhf.experiments.overoptimization.ensemble import MinimumScore, judge_scores
-from minirlhf.experiments.trials import HARD, models_of, train_judge, train_reference
+from minirlhf.experiments.trials import HARD, Between, models_of, train_judge, train_reference
 from minirlhf.gpt import Params, gpt_forward, lm_head_forward
 from minirlhf.layers import token_logprobs_forward
 from minirlhf.rufus.answers import (
@@ -117,41 +117,31 @@ def push(task, judges, price=0.0, other=None, seed=0, looks=LOOKS):
                        max_new_tokens=task.sft.extra["max_new_tokens"])
     prompts = encode_prompts(task.sft, task.questions)
     rng, look_rng = np.random.default_rng([seed, 4]), np.random.default_rng([seed, 5])
-    seen = Looks(task, models, judges, other, settings, look_rng)
-    seen.wanted = looks
+    seen = Looks(task, models, judges, other, looks, look_rng)
+    between = Between(seen.look, settings.iterations)
     train_ppo(models, prompts, settings, rng, PPOHooks(score=MinimumScore(judges)),
-              progress=seen.steps)
+              progress=between.steps)
     return task.sft._replace(params=models.policy), seen.curves
 
 
 class Looks:
-    """Asks the policy on its way; `steps` is given to train_ppo as its progress.
+    """What the policy is like on its way."""
 
-    What is done between two steps of the loop sees the policy between two iterations.
-    """
-
-    def __init__(self, task, models, judges, other, settings, rng):
+    def __init__(self, task, models, judges, other, looks, rng):
         self.task, self.models, self.judges, self.other = task, models, judges, other
-        self.settings, self.rng = settings, rng
-        self.wanted, self.curves = LOOKS, {}
-
-    def steps(self, steps):
-        """The iterations, with a look before each that is wanted, and after the last."""
-        for step in steps:
-            self.look(step)
-            yield step
-        self.look(self.settings.iterations)
+        self.looks, self.rng, self.curves = looks, rng, {}
 
     def look(self, done):
         """The policy after `done` iterations, if that is wanted."""
-        if done in self.wanted:
-            found = look(self.task, self.models, self.judges, self.other, self.settings, self.rng)
+        if done in self.looks:
+            found = look(self.task, self.models, self.judges, self.other, self.rng)
             for name, value in ({"iteration": done} | found).items():
                 self.curves.setdefault(name, []).append(value)
 
 
-def look(task, models, judges, other, settings, rng):
+def look(task, models, judges, other, rng):
     """The policy at one moment -> dict of figures, and what it said."""
+    settings = replace(HARD, max_new_tokens=task.sft.extra["max_new_tokens"])
     asked = task.questions * 3
     prompts = encode_prompts(task.sft, asked)
     samples = sample(models.policy, models.config, prompts, settings.max_new_tokens, rng)

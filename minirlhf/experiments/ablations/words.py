@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from minirlhf.experiments.ablations.changes import ABLATIONS, HEALTHY
 from minirlhf.experiments.ablations.run import REGIMES
+from minirlhf.experiments.trials import markdown
 from minirlhf.messages import later, load_messages
 
 NOTHING = later("nothing broke")
@@ -234,14 +235,14 @@ def table(results):
     for regime, factor in REGIMES.items():
         rate = f"{factor} x rate" if factor != 1 else regime
         head += [f"{rate}: score", "KL (nats)", "natural"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    rows = {(row["regime"], row["name"]): row for row in results["summary"]}
+    summary = {(row["regime"], row["name"]): row for row in results["summary"]}
+    rows = []
     for name in (HEALTHY, *ABLATIONS):
         cells = [name]
         for regime in REGIMES:
-            row = rows[regime, name]
+            row = summary[regime, name]
             for figure in ("score", "kl_exact"):
                 cells.append(f"{row[figure]:.2f} ± {row[figure + '_sd']:.2f}")
             cells.append(f"{row['natural']:.0%} ± {100 * row['natural_sd']:.0f}")
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+        rows.append(cells)
+    return markdown(head, rows)

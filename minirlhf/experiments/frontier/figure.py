@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from minirlhf.messages import later, load_messages
+from minirlhf.messages import load_messages
 from minirlhf.plots import (
     BLUE,
     GREEN,
@@ -26,7 +26,7 @@ LOOKS = {  # method: colour, marker, line style
     "Dr. GRPO": (ORANGE, "v", "--"),
     "DPO": (PURPLE, "P", "-"),
     "IPO": (PURPLE, "X", ":"),
-    later("rejection sampling"): (GREY, "h", ":"),
+    "rejection sampling": (GREY, "h", ":"),
 }
 LOWEST_KL = 0.012  # nats, where the logarithmic axis begins
 
@@ -64,10 +64,11 @@ def draw_plane(ax, results, say):
         ax.plot([row["kl"] for row in points], [row["reward"] for row in points], color=colour,
                 marker=marker, markersize=2.6, linewidth=0, alpha=0.45)
         means.sort(key=kl_of)
+        name = say("rejection sampling") if method == "rejection sampling" else method
         ax.plot([row["kl"] for row in means], [row["reward"] for row in means], color=colour,
                 marker=marker, markersize=5, linewidth=0.9, linestyle=line, zorder=5,
                 markerfacecolor="none" if method == "IPO" else colour,
-                label=say(method))
+                label=name)
     low = min(row["reward"] for row in results["best_of_n"])
     high = max(row["reward"] for row in optima if row["kl"] < 2)
     frame(ax, say("Expected score against KL"),

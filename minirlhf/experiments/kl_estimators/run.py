@@ -31,6 +31,7 @@ from minirlhf.experiments.trials import (
     HARD,
     KEPT,
     QUESTIONS,
+    Between,
     KeptRows,
     mean_and_sd,
     models_of,
@@ -53,11 +54,7 @@ class Point(NamedTuple):
 
 
 class Stations:
-    """Measures a policy where its exact KL first passes a level, and ends PPO at the last level.
-
-    `steps` is given to train_ppo as its progress: what is done between two steps of the loop sees
-    the policy between two iterations.
-    """
+    """Measures a policy where its exact KL first passes a level."""
 
     def __init__(self, models, prompts, limit, settings, rng):
         """models: the PPOModels that are trained.  prompts: list of ids, limit: of an answer."""
@@ -65,23 +62,17 @@ class Stations:
         self.settings, self.rng = settings, rng
         self.rows, self.descents = [], {}
 
-    def steps(self, steps):
-        """The iterations, with a look before each and after the last, until all levels passed."""
-        for step in steps:
-            self.look(step)
-            if len(self.rows) == len(self.settings.levels):
-                return
-            yield step
-        self.look(self.settings.iterations)
-
     def look(self, done):
-        """The policy after `done` iterations: has it come to the next station?"""
+        """Has the policy come to the next station, after `done` iterations?  -> True at the last.
+
+        One station at a time, even where two levels are passed at once.
+        """
         models, prompts, limit = self.models, self.prompts, self.limit
         settings, rng = self.settings, self.rng
         level = settings.levels[len(self.rows)]
         kls, error = exact_kls(models, prompts, limit, rng)  # (Q,)
         if kls.mean() < level:
-            return
+            return False
         row = {"level": level, "iteration": done, "kl": float(kls.mean()), "kl_error": error}
         row["value"] = measure_values(models, prompts, limit, settings, kls, rng)
         row["direction"] = measure_directions(models, prompts, limit, settings, rng)
@@ -89,6 +80,7 @@ class Stations:
         if level == settings.descend_from:
             for use in USES:
                 self.descents[use] = descend(use, models, prompts, limit, settings, rng)
+        return len(self.rows) == len(settings.levels)
 
 
 def run_trial(sft, rankings, questions, settings, trial, seed):
@@ -99,7 +91,8 @@ def run_trial(sft, rankings, questions, settings, trial, seed):
     ppo = replace(HARD, iterations=settings.iterations, kl_coef=0.0, max_new_tokens=limit)
     rng, look_rng = (np.random.default_rng([seed, use, trial]) for use in (81, 82))
     found = Stations(models, prompts, limit, settings, look_rng)
-    train_ppo(models, prompts, ppo, rng, progress=found.steps)
+    between = Between(found.look, settings.iterations)
+    train_ppo(models, prompts, ppo, rng, progress=between.steps)
     row = {"stations": found.rows, "descents": found.descents}
     return {"trial": trial} | rounded(row | {"cpu_seconds": time.process_time() - started})
 

@@ -56,6 +56,7 @@ from minirlhf.experiments.overoptimization.summary import (
 from minirlhf.experiments.trials import (
     HARD,
     KEPT,
+    Between,
     KeptRows,
     models_of,
     short,
@@ -115,11 +116,7 @@ def make_overoptimization_task(lang, seed, out, pool):
 
 
 class Checkpoints:
-    """Asks a policy before PPO's first iteration, between iterations and after the last.
-
-    `steps` is given to train_ppo as its progress: what is done between two steps of the loop sees
-    the policy between two iterations.
-    """
+    """What a policy is like after some of PPO's iterations."""
 
     def __init__(self, task, settings, models, judges, other, rng):
         """models: the PPOModels that are trained.  judges: list of Params, the first is PPO's.
@@ -129,13 +126,6 @@ class Checkpoints:
         self.task, self.settings, self.models = task, settings, models
         self.judges, self.other, self.rng = judges, other, rng
         self.rows, self.sentences = [], []
-
-    def steps(self, steps):
-        """The iterations, with a look before each and after the last."""
-        for step in steps:
-            self.look(step)
-            yield step
-        self.look(self.settings.ppo.iterations)
 
     def look(self, done):
         """The policy after `done` iterations, if that is a checkpoint: a row of figures, and the
@@ -187,7 +177,8 @@ def run_ppo_row(task, settings, judges, point, seed):
         seen = Checkpoints(task, settings, models, judges.members[:1], None, look_rng)
     scored_by = judges.members if point.method == MINIMUM else judges.members[:1]
     hooks = PPOHooks(score=MinimumScore(scored_by))
-    train_ppo(models, prompts, ppo, rng, hooks, progress=seen.steps)
+    between = Between(seen.look, ppo.iterations)
+    train_ppo(models, prompts, ppo, rng, hooks, progress=between.steps)
     curves = {name: [short(looked[name]) for looked in seen.rows] for name in seen.rows[0]}
     return curves, seen.sentences
 
@@ -197,12 +188,13 @@ def run_ppo_row(task, settings, judges, point, seed):
 
 def wanted_points(settings, trials):
     """-> list of Points, one group of reward models after the other."""
-    rows = []
+    methods = [(ONE, price) for price in settings.prices] + [(MINIMUM, 0.0), (BEST, 0.0)]
+    wanted = []
     for trial in range(trials):
         for labels in settings.labels:
-            rows += [Point(labels, trial, ONE, price) for price in settings.prices]
-            rows += [Point(labels, trial, MINIMUM, 0.0), Point(labels, trial, BEST, 0.0)]
-    return rows
+            for method, price in methods:
+                wanted.append(Point(labels=labels, trial=trial, method=method, price=price))
+    return wanted
 
 
 def run_row(task, settings, judges, point, seed):

@@ -1,33 +1,31 @@
 """What the results of over-optimisation say: two tables, and what the policy says along the way."""
 
 from minirlhf.experiments.overoptimization.summary import BEST
+from minirlhf.experiments.trials import markdown
 
 
 def table(results):
     """Results of run_overoptimization -> lines of two tables in Markdown: fits, remedies."""
-    lines = [
-        "| labels | method | alpha | beta | R^2 (the other curve) | highest gold at KL |",
-        "|---|---|---|---|---|---|",
-    ]
+    fits = []
     for row in results["fits"]:
         if row["what"] == "naturalness":
-            top = "–" if row["peak_kl"] is None else f"{row['peak_kl']:.2f}"
-            lines.append(
-                f"| {row['labels']} | {row['method']} | {row['alpha']:.2f} ± "
-                f"{row['alpha_sd']:.2f} | {row['beta']:.2f} ± {row['beta_sd']:.2f} | "
-                f"{row['r_squared']:.2f} ({row['other_r_squared']:.2f}) | {top} |"
-            )
+            fits.append([
+                row["labels"], row["method"],
+                f"{row['alpha']:.2f} ± {row['alpha_sd']:.2f}",
+                f"{row['beta']:.2f} ± {row['beta_sd']:.2f}",
+                f"{row['r_squared']:.2f} ({row['other_r_squared']:.2f})",
+                "–" if row["peak_kl"] is None else f"{row['peak_kl']:.2f}",
+            ])
     labels_of = list(dict.fromkeys(row["labels"] for row in results["remedies"]))
-    lines += ["", "| natural answers with | " + " | ".join(labels_of) + " |",
-              "|---|" + "---|" * len(labels_of)]
-    cells = {(row["remedy"], row["labels"]): row for row in results["remedies"]}
-    for remedy in dict.fromkeys(row["remedy"] for row in results["remedies"]):
-        line = [remedy]
-        for labels in labels_of:
-            row = cells[remedy, labels]
-            line.append(f"{row['natural']:.0%} ± {100 * row['natural_sd']:.0f}")
-        lines.append("| " + " | ".join(line) + " |")
-    return lines
+    kept = {}  # remedy: its cells
+    for row in results["remedies"]:
+        natural = f"{row['natural']:.0%} ± {100 * row['natural_sd']:.0f}"
+        kept.setdefault(row["remedy"], [row["remedy"]]).append(natural)
+    head = ["labels", "method", "alpha", "beta", "R^2 (the other curve)", "highest gold at KL"]
+    return [
+        *markdown(head, fits), "",
+        *markdown(["natural answers with", *labels_of], list(kept.values())),
+    ]
 
 
 def sentences(results, labels="50"):
