@@ -290,10 +290,9 @@ def practise(model, judge, questions, seed):
     settings = replace(pipeline.PPO, iterations=16, rollout_size=32,
                        max_new_tokens=model.extra["max_new_tokens"])
     kept = []
-    def keep(rollout):
+    def keep(rollout):  # 16 times: Rufus has spoken, was judged, and has changed a little
         kept.append(model._replace(params=models.policy.copy()))
         return {}
-    # 16 times: speak, be judged, change a little
     step3_ppo.train_ppo(models, prompts, settings, rng, step3_ppo.PPOHooks(watch=keep))
     return kept
 

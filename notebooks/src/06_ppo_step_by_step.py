@@ -389,8 +389,8 @@ def run(seed=0, **changes):
 trained, history = run(seed=0)
 print("iteration  score  natural*  KL exact  sampled  entropy  clipped  expl.var  length")
 for r in history[::3]:
-    print(f"{r['iteration']:9} {r['score']:6.2f} {r['natural']:8.0%} {max(r['kl_exact'], 0):10.2f} "
-          f"{r['kl_estimate']:8.2f} {r['entropy']:8.2f} {r['clip_fraction']:8.1%} "
+    print(f"{r['iteration']:9} {r['score']:6.2f} {r['natural']:8.0%} {r['kl_exact']:10.2f} "
+          f"{round(r['kl_estimate'], 2) + 0.0:8.2f} {r['entropy']:8.2f} {r['clip_fraction']:8.1%} "
           f"{r['explained_variance']:9.2f} {r['response_length']:7.1f}")
 print("* share that the gold judge finds natural; not seen by PPO")
 
