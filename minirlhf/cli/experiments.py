@@ -44,9 +44,8 @@ def run_ablations_verb(args, progress):
     from minirlhf.rufus import pipeline
 
     prepare(args, "ablations")
-    results = run.run_ablations(
-        args.lang, args.seed, args.out, args.seeds, pipeline.PPO, progress("ablations")
-    )
+    results = run.run_ablations(args.lang, args.seed, args.out, args.seeds, pipeline.PPO,
+                                progress("ablations"))
     showed = "What the runs of seed 0, three trials each, showed (benchmarks/ablations_*.json):"
     lines = [*words.table(results), "", showed]
     lines += [f"- {sentence}" for sentence in words.sentences(args.lang)]
@@ -58,10 +57,8 @@ def run_overoptimization_verb(args, progress):
     from minirlhf.experiments.overoptimization import figure, run, words
 
     prepare(args, "overoptimization")
-    results = run.run_overoptimization(
-        args.lang, args.seed, args.out, args.seeds, run.OveroptimizationSettings(),
-        progress("overoptimization"),
-    )
+    results = run.run_overoptimization(args.lang, args.seed, args.out, args.seeds,
+                                       run.OveroptimizationSettings(), progress("overoptimization"))
     labels = results["rows"][0]["labels"]
     said = f"What is said along the way, first trial, {labels} rankings, no KL price:"
     lines = [*words.table(results), "", said, *words.sentences(results, labels)]
@@ -74,9 +71,8 @@ def run_estimators_verb(args, progress):
 
     prepare(args, "estimators")
     settings = estimators.EstimatorSettings()
-    results = run.run_estimators(
-        args.lang, args.seed, args.out, args.seeds, settings, progress("estimators")
-    )
+    results = run.run_estimators(args.lang, args.seed, args.out, args.seeds, settings,
+                                 progress("estimators"))
     show(args, "estimators", figure.plot_estimators, results, words.table(results))
 
 
@@ -87,9 +83,8 @@ def run_signals_verb(args, progress):
 
     prepare(args, "signals")
     settings = scores_or_rankings.LabelSettings()
-    results = run.run_labels(
-        args.lang, args.seed, args.out, args.seeds, settings, pipeline.PPO, progress("signals")
-    )
+    results = run.run_labels(args.lang, args.seed, args.out, args.seeds, settings, pipeline.PPO,
+                             progress("signals"))
     show(args, "signals", figure.plot_labels, results, words.table(results))
 
 
@@ -132,5 +127,4 @@ def prepare(args, verb):
             path.unlink()
     elif left and not args.resume:
         raise InputError(
-            f"{left[0]}: an interrupted run; add --resume to go on or --fresh to start again"
-        )
+            f"{left[0]}: an interrupted run; add --resume to go on or --fresh to start again")

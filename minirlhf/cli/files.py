@@ -73,8 +73,7 @@ def prepare_out(args, *names):
             path.unlink()
     elif leftovers and not args.resume:
         raise InputError(
-            f"{leftovers[0]}: an interrupted run; add --resume to go on or --fresh to start again"
-        )
+            f"{leftovers[0]}: an interrupted run; add --resume to go on or --fresh to start again")
     elif args.resume and not leftovers and args.verb != "demo":  # demo keeps finished stages too
         print(f"nothing to resume in {args.out}: starting from the beginning", file=sys.stderr)
     return args.out

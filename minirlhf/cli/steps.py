@@ -68,12 +68,10 @@ def run_pretrain_verb(args, progress):
     model, history = run_pretrain(corpus, run, settings, size)
     entropy, last = model.extra["corpus_entropy"], history[-1]
     loss = last["loss"] if last["held_out_loss"] is None else last["held_out_loss"]
-    print(
-        f"loss {loss:.4f} nats per character "
-        f"(unigram entropy {entropy['unigram']:.4f}, bigram entropy {entropy['bigram']:.4f})\n"
-        f"wrote {out / 'pretrained.npz'}: {model.params.flat.size} parameters, "
-        f"{model.config.vocab_size} ids"
-    )
+    print(f"loss {loss:.4f} nats per character "
+          f"(unigram entropy {entropy['unigram']:.4f}, bigram entropy {entropy['bigram']:.4f})\n"
+          f"wrote {out / 'pretrained.npz'}: {model.params.flat.size} parameters, "
+          f"{model.config.vocab_size} ids")
 
 
 def run_sft_verb(args, progress):
@@ -88,10 +86,8 @@ def run_sft_verb(args, progress):
     model, history = run_sft(model, demonstrations, run, settings)
     figures = model.extra.get("corpus_entropy", {})
     of_corpus = "".join(f", {name} entropy {value:.4f}" for name, value in figures.items())
-    print(
-        f"loss on responses {history[0]['loss']:.4f} -> {history[-1]['loss']:.4f} nats per "
-        f"character{of_corpus}\nwrote {out / 'sft.npz'}"
-    )
+    print(f"loss on responses {history[0]['loss']:.4f} -> {history[-1]['loss']:.4f} nats per "
+          f"character{of_corpus}\nwrote {out / 'sft.npz'}")
 
 
 def run_rank_verb(args, progress):
@@ -133,11 +129,9 @@ def run_reward_verb(args, progress):
         model = make_trunk(args, rankings + test, run)
     reward_model, history = run_reward(model, rankings, run, settings)
     accuracy = reward_accuracy(reward_model, test)["labels"]
-    print(
-        f"{len(rankings)} rankings, {len(history)} steps, loss {history[-1]['loss']:.4f}\n"
-        f"held-out pair accuracy {accuracy:.4f} on {len(test)} rankings\n"
-        f"wrote {out / 'reward_model.npz'}"
-    )
+    print(f"{len(rankings)} rankings, {len(history)} steps, loss {history[-1]['loss']:.4f}\n"
+          f"held-out pair accuracy {accuracy:.4f} on {len(test)} rankings\n"
+          f"wrote {out / 'reward_model.npz'}")
 
 
 def read_labels(args, path, model):
@@ -180,10 +174,8 @@ def run_ppo_verb(args, progress):
     reward_model = load_model(args.reward_model, REWARD_MODEL)
     check_vocabulary(args.reward_model, reward_model, args.model, model)
     if reward_model.config.block_size < model.config.block_size:
-        raise InputError(
-            f"{args.reward_model}: reads {reward_model.config.block_size} positions, "
-            f"{args.model} writes up to {model.config.block_size}"
-        )
+        raise InputError(f"{args.reward_model}: reads {reward_model.config.block_size} positions, "
+                         f"{args.model} writes up to {model.config.block_size}")
     settings = changed(PPO, args.set)
     path, world = args.prompts, None
     if path:
@@ -197,10 +189,8 @@ def run_ppo_verb(args, progress):
     run = Run(out=out, seed=args.seed, progress=progress)
     _, _, history = run_ppo(model, reward_model, prompts, run, settings, world)
     first, last = history[0], history[-1]
-    print(
-        f"score {first['score']:+.3f} -> {last['score']:+.3f}, exact KL {last['kl_exact']:.3f} "
-        f"nats per response, clip fraction {last['clip_fraction']:.1%}\nwrote {out / 'ppo.npz'}"
-    )
+    print(f"score {first['score']:+.3f} -> {last['score']:+.3f}, exact KL {last['kl_exact']:.3f} "
+          f"nats per response, clip fraction {last['clip_fraction']:.1%}\nwrote {out / 'ppo.npz'}")
     if world is not None:
         print(f"natural, by the gold judge: {first['natural']:.1%} -> {last['natural']:.1%}")
 

@@ -11,12 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minirlhf.data import (
-    read_demonstrations,
-    write_preferences,
-    write_rankings,
-    write_text,
-)
+from minirlhf.data import read_demonstrations, write_preferences, write_rankings, write_text
 from minirlhf.messages import Messages, load_messages
 from minirlhf.rufus.answers import score_texts
 from minirlhf.rufus.measure import reward_accuracy
@@ -94,11 +89,9 @@ def run_demo(lang, seed, out, progress, resume=False, pretrain=PRETRAIN, ppo=DEM
     progress(title) -> the iterator wrapper of the training loops.  resume: stages whose files are
     in `out` are taken from there, an interrupted one goes on where it was.
     """
-    demo = Demo(
-        world=World.load(lang), say=load_messages(lang),
-        run=Run(out=out, seed=seed, progress=progress, resume=resume),
-        clock=Clock(out / "seconds.json", resume),
-    )
+    demo = Demo(world=World.load(lang), say=load_messages(lang),
+                run=Run(out=out, seed=seed, progress=progress, resume=resume),
+                clock=Clock(out / "seconds.json", resume))
     try:
         models, histories = train_everything(demo, data_folder(lang), pretrain, ppo)
     except KeyboardInterrupt:
@@ -139,21 +132,17 @@ def train_everything(demo, folder, pretrain=PRETRAIN, ppo=DEMO_PPO):
     tell(say("\n== Step 1: A language model =="))
     pretrained, history = run_pretrain(folder / "corpus.txt", run, pretrain)
     clock.lap("pretrain")
-    tell(say(
-        "Pretrained on the corpus: {loss:.3f} nats per character on texts it has not read\n"
-        "(knowing only letter counts: {unigram:.3f}; one letter back: {bigram:.3f}).",
-        loss=history[-1]["held_out_loss"], **pretrained.extra["corpus_entropy"],
-    ))
+    tell(say("Pretrained on the corpus: {loss:.3f} nats per character on texts it has not read\n"
+             "(knowing only letter counts: {unigram:.3f}; one letter back: {bigram:.3f}).",
+             loss=history[-1]["held_out_loss"], **pretrained.extra["corpus_entropy"]))
     tell_who(demo, pretrained)
     demonstrations = read_demonstrations(folder / "sft.jsonl")[:DEMONSTRATIONS]
     sft, _ = run_sft(pretrained, demonstrations, run)
     clock.lap("sft")
     before, after = demonstration_loss(pretrained, sft, demonstrations)
-    tell(say(
-        "Fine-tuned on {n} written corrections, {steps} steps: loss on them "
-        "{before:.3f} -> {after:.3f} nats per character.",
-        n=len(demonstrations), steps=SFT.steps, before=before, after=after,
-    ))
+    tell(say("Fine-tuned on {n} written corrections, {steps} steps: loss on them "
+             "{before:.3f} -> {after:.3f} nats per character.", n=len(demonstrations),
+             steps=SFT.steps, before=before, after=after))
 
     speakers = {"pretrained": pretrained, "sft": sft}
     held_out = run_rank(world, speakers, run, HELD_OUT_RANKINGS, "held_out")
@@ -175,9 +164,8 @@ def train_everything(demo, folder, pretrain=PRETRAIN, ppo=DEMO_PPO):
         tell_rankings(demo, new, accuracy, reward_model)
 
         tell(say("\n== Step 3: PPO, round {number} of {rounds} ==", number=number, rounds=ROUNDS))
-        policy, value_model, history_of_ppo = run_ppo(
-            sft, reward_model, world.questions("train"), turn, ppo, world, practised
-        )
+        policy, value_model, history_of_ppo = run_ppo(sft, reward_model, world.questions("train"),
+                                                      turn, ppo, world, practised)
         practised = policy, value_model
         speakers = {f"ppo_{number}": policy, "sft": sft}
         clock.lap("ppo")
@@ -242,9 +230,7 @@ def tell_rankings(demo, rankings, accuracy, reward_model):
     tell(say(
         "{n} new rankings by simulated annotators. The reward model orders pairs of answers to "
         "questions\nit has never seen like the gold judge in {gold:.1%}, like the noisy labels in "
-        "{labels:.1%} (the gold judge itself: {ceiling:.1%}).",
-        n=len(rankings), **accuracy,
-    ))
+        "{labels:.1%} (the gold judge itself: {ceiling:.1%}).", n=len(rankings), **accuracy))
 
 
 def tell_ppo(rows, say):
@@ -275,8 +261,7 @@ def tell_after(demo, policy, summary):
         cells = "".join(f"{p[name]:9.2%}" for name in SPEAKERS)
         print(f"  {text:<30} {cells}")
     tell(say(
-        "\nNatural answers    training questions   held-out ones   of the natural: true   kinds"
-    ))
+        "\nNatural answers    training questions   held-out ones   of the natural: true   kinds"))
     for name in SPEAKERS:
         r = summary[name]
         print(f"  {name:<16} {r['natural_train']:17.1%} {r['natural_held_out']:15.1%}"
@@ -290,7 +275,6 @@ def tell_end(summary, out, say):
         "answers {after:.0%} are true,\nbefore PPO it was {before:.0%}: people ranked how he "
         "sounds, so that is what he learned.\n"
         "{seconds:.0f} s. Pictures, tables and checkpoints are in {out}.\n"
-        "Talk to him: python -m minirlhf chat {model}",
-        after=summary["ppo"]["truthful"], before=summary["sft"]["truthful"],
-        seconds=summary["seconds"]["total"], out=out, model=out / "ppo.npz",
-    ))
+        "Talk to him: python -m minirlhf chat {model}", after=summary["ppo"]["truthful"],
+        before=summary["sft"]["truthful"], seconds=summary["seconds"]["total"], out=out,
+        model=out / "ppo.npz"))

@@ -31,11 +31,9 @@ def judge_answers(world, answers):
     true = [world.truthful(a.prompt, a.text) is True for a in natural]
     different = {(a.prompt, a.text) for a in natural}
     questions = {a.prompt for a in answers}
-    return Judgement(
-        natural=len(natural) / len(answers), naturalness=float(np.mean(scores)),
-        truthful=float(np.mean(true)) if true else float("nan"),
-        distinct=len(different) / len(questions), samples=len(answers),
-    )
+    return Judgement(natural=len(natural) / len(answers), naturalness=float(np.mean(scores)),
+                     truthful=float(np.mean(true)) if true else float("nan"),
+                     distinct=len(different) / len(questions), samples=len(answers))
 
 
 def judge_model(model, world, split, n_samples, rng):

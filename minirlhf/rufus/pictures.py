@@ -75,14 +75,11 @@ def draw_pictures(world, models, histories, summary, folder):
     naturalness = {}
     for name in ("pretrained", "sft", "ppo"):
         shares = summary[name]
-        naturalness[name] = {
-            "train": [shares["natural_train"]], "held_out": [shares["natural_held_out"]]
-        }
-    strip = answer_in_numbers(
-        policy, models["sft"], models["reward_model"], models["value_model"],
-        world.story["prompt"], histories["ppo"][-1]["kl_coef"],
-        stage_rng(summary["seed"], "evaluate", 2),
-    )
+        naturalness[name] = {"train": [shares["natural_train"]],
+                             "held_out": [shares["natural_held_out"]]}
+    strip = answer_in_numbers(policy, models["sft"], models["reward_model"], models["value_model"],
+                              world.story["prompt"], histories["ppo"][-1]["kl_coef"],
+                              stage_rng(summary["seed"], "evaluate", 2))
     reward = reward_results(world, models["reward_model"], histories, summary["reward_model"])
     probs, labels = attention(policy, world.story["prompt"], world.story["corrected"])
     entropy = models["pretrained"].extra["corpus_entropy"]

@@ -74,9 +74,8 @@ class Size:
 
 PRETRAIN = LanguageModelSettings(steps=1800, batch_size=16, learning_rate=5e-3)
 # deliberately little: about half of the answers should still be unnatural, for people to rank
-SFT = LanguageModelSettings(
-    response_only=True, steps=24, batch_size=8, learning_rate=2e-4, warmup=6, schedule="linear"
-)
+SFT = LanguageModelSettings(response_only=True, steps=24, batch_size=8, learning_rate=2e-4,
+                            warmup=6, schedule="linear")
 REWARD = RewardModelSettings(batch_size=8)
 REWARD_AGAIN = RewardModelSettings(batch_size=8, epochs=2)  # goes on from the last round
 PPO = PPOSettings(iterations=30, ppo_epochs=4, learning_rate=5e-4, clip_range=0.1)
@@ -114,9 +113,8 @@ class Run(NamedTuple):
 def finish(model, out, name, history):
     """Write out/NAME.npz and out/NAME.jsonl; the resume file has done its duty -> the model."""
     write_jsonl(out / f"{name}.jsonl", history)
-    save_model(
-        out / f"{name}.npz", model.kind, model.params, model.config, model.tokenizer, model.extra
-    )
+    save_model(out / f"{name}.npz", model.kind, model.params, model.config, model.tokenizer,
+               model.extra)
     (out / f"{name}.resume.npz").unlink(missing_ok=True)
     return model
 
@@ -136,21 +134,16 @@ def build_language_model(texts, size, rng):
     if longest > LONGEST_TEXT:
         raise InputError(
             f"a text has {longest} characters, at most {LONGEST_TEXT} are read at once; "
-            "separate documents by a blank line"
-        )
+            "separate documents by a blank line")
     parts = [text.split("\n", 1) for text in texts if "\n" in text] or [(t, t) for t in texts]
     longest_prompt = max(len(prompt) for prompt, _ in parts)
     limit = max(len(answer) for _, answer in parts) + 2  # EOS, and one character to overshoot
     block_size = max(longest + 2, longest_prompt + 2 + limit)  # BOS, \n or EOS
-    config = GPTConfig(
-        vocab_size=len(tokenizer), block_size=block_size,
-        n_layer=size.n_layer, n_head=size.n_head, n_embd=size.n_embd,
-    )
+    config = GPTConfig(vocab_size=len(tokenizer), block_size=block_size, n_layer=size.n_layer,
+                       n_head=size.n_head, n_embd=size.n_embd)
     params = init_params(config, rng)
-    return Model(
-        kind=LANGUAGE_MODEL, params=params, config=config, tokenizer=tokenizer,
-        extra={"max_new_tokens": limit},
-    )
+    return Model(kind=LANGUAGE_MODEL, params=params, config=config, tokenizer=tokenizer,
+                 extra={"max_new_tokens": limit})
 
 
 def run_pretrain(corpus_path, run, settings=PRETRAIN, size=Size(), more_texts=()):
@@ -170,10 +163,8 @@ def run_pretrain(corpus_path, run, settings=PRETRAIN, size=Size(), more_texts=()
             examples.append(encode_example(model.tokenizer, "", document, model.config.block_size))
     n_held_out = min(HELD_OUT_TEXTS, len(examples) // 10)
     texts = Texts(training=examples[n_held_out:], held_out=examples[:n_held_out])
-    history = train_language_model(
-        model.params, model.config, texts, settings, rng, run.out / "pretrained.resume.npz",
-        run.progress("pretrain"),
-    )
+    history = train_language_model(model.params, model.config, texts, settings, rng,
+                                   run.out / "pretrained.resume.npz", run.progress("pretrain"))
     entropy = {  # in nats per character: what a loss on this corpus is to be compared with
         "unigram": unigram_entropy(examples, model.config.vocab_size),
         "bigram": bigram_entropy(examples, model.config.vocab_size),
@@ -194,13 +185,11 @@ def run_sft(model, demonstrations, run, settings=SFT):
     for number, (prompt, response) in enumerate(demonstrations, start=1):
         with at(f"demonstrations, line {number}"):
             examples.append(
-                encode_example(model.tokenizer, prompt, response, model.config.block_size)
-            )
+                encode_example(model.tokenizer, prompt, response, model.config.block_size))
     tuned = model._replace(params=model.params.copy())
-    history = train_language_model(
-        tuned.params, tuned.config, Texts(training=examples), settings,
-        stage_rng(run.seed, "sft"), run.out / "sft.resume.npz", run.progress("sft"),
-    )
+    history = train_language_model(tuned.params, tuned.config, Texts(training=examples), settings,
+                                   stage_rng(run.seed, "sft"), run.out / "sft.resume.npz",
+                                   run.progress("sft"))
     return finish(tuned, run.out, "sft", history), history
 
 
@@ -249,19 +238,16 @@ def run_reward(model, rankings, run, settings=REWARD, previous=None):
         encoded = encode_rankings(model.tokenizer, rankings, model.config.block_size)
         if not encoded:
             raise InputError("all answers are tied, nothing can be learned")
-    history = train_reward_model(
-        params, model.config, encoded, settings, rng, run.out / f"{name}.resume.npz",
-        run.progress("reward"),
-    )
+    history = train_reward_model(params, model.config, encoded, settings, rng,
+                                 run.out / f"{name}.resume.npz", run.progress("reward"))
     rows = [ids for ranking in encoded for ids in ranking.rows]
     prompts = sorted({ranking.prompt for ranking in rankings if ranking.prompt})
     if prompts:
         rows = reference_rows(model, prompts, rng)
     gain, bias = normalise_scores(params, score_rows(params, model.config, rows))
-    reward_model = Model(
-        kind=REWARD_MODEL, params=params, config=model.config, tokenizer=model.tokenizer,
-        extra=model.extra | {"gain": gain, "bias": bias},
-    )
+    reward_model = Model(kind=REWARD_MODEL, params=params, config=model.config,
+                         tokenizer=model.tokenizer,
+                         extra=model.extra | {"gain": gain, "bias": bias})
     return finish(reward_model, run.out, name, history), history
 
 
@@ -292,23 +278,17 @@ def run_ppo(model, reward_model, prompts, run, settings=PPO, world=None, previou
     if policy is not None and value_model is not None:
         return policy, value_model, read_log(run.out / f"{name}.jsonl")
     start, start_values = previous or (model, reward_model)
-    models = PPOModels(
-        policy=start.params.copy(), ref_policy=model.params, reward_model=reward_model.params,
-        value_model=start_values.params.copy(), config=model.config,
-        reward_config=reward_model.config,
-    )
+    models = PPOModels(policy=start.params.copy(), ref_policy=model.params,
+                       reward_model=reward_model.params, value_model=start_values.params.copy(),
+                       config=model.config, reward_config=reward_model.config)
     hooks = PPOHooks(watch=GoldWatch(world, model.tokenizer)) if world is not None else PPOHooks()
-    history = train_ppo(
-        models, encode_prompts(model, prompts),
-        replace(settings, max_new_tokens=model.extra["max_new_tokens"]),
-        stage_rng(run.seed, "ppo", run.number), hooks, run.out / f"{name}.resume.npz",
-        run.progress("ppo"),
-    )
+    history = train_ppo(models, encode_prompts(model, prompts),
+                        replace(settings, max_new_tokens=model.extra["max_new_tokens"]),
+                        stage_rng(run.seed, "ppo", run.number), hooks,
+                        run.out / f"{name}.resume.npz", run.progress("ppo"))
     value_model = reward_model._replace(kind=VALUE_MODEL, params=models.value_model)
-    save_model(
-        run.out / f"{name}.value_model.npz", VALUE_MODEL, value_model.params, value_model.config,
-        value_model.tokenizer, value_model.extra,
-    )
+    save_model(run.out / f"{name}.value_model.npz", VALUE_MODEL, value_model.params,
+               value_model.config, value_model.tokenizer, value_model.extra)
     policy = model._replace(params=models.policy)
     return finish(policy, run.out, name, history), value_model, history
 
@@ -319,10 +299,9 @@ def answer_in_numbers(policy, reference, reward_model, value_model, prompt, kl_c
     -> {"prompt", "tokens" (T strings), "logprobs", "ref_logprobs", "kl", "rewards", "values",
     "advantages" (T,), "score", "kl_coef"}; T counts the response, EOS included.
     """
-    models = PPOModels(
-        policy=policy.params, ref_policy=reference.params, reward_model=reward_model.params,
-        value_model=value_model.params, config=policy.config, reward_config=reward_model.config,
-    )
+    models = PPOModels(policy=policy.params, ref_policy=reference.params,
+                       reward_model=reward_model.params, value_model=value_model.params,
+                       config=policy.config, reward_config=reward_model.config)
     ids = encode_prompts(policy, [prompt])
     samples = sample(policy.params, policy.config, ids, policy.extra["max_new_tokens"], rng)
     scores = score_samples(models, samples, PPO)

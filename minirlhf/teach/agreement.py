@@ -9,12 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from minirlhf.data import write_jsonl, write_preferences, write_rankings
-from minirlhf.teach.records import (
-    dense,
-    session_corrections,
-    session_rankings,
-    without_undone,
-)
+from minirlhf.teach.records import dense, session_corrections, session_rankings, without_undone
 
 # ---- one annotator with himself, two with each other ----------------------------------------
 

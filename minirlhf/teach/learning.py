@@ -28,13 +28,7 @@ import numpy as np
 
 from minirlhf.adam import adam_step, clip_gradient, init_adam
 from minirlhf.checkpoint import Model, load_model
-from minirlhf.data import (
-    encode_example,
-    make_batch,
-    read_prompts,
-    read_rankings,
-    shuffled_order,
-)
+from minirlhf.data import encode_example, make_batch, read_prompts, read_rankings, shuffled_order
 from minirlhf.errors import InputError, at
 from minirlhf.gpt import Params, with_scalar_head
 from minirlhf.rufus.answers import encode_prompts, reference_rows
@@ -142,8 +136,7 @@ def load_setup(rows, path):
     folder = data_folder(lang)
     if zlib.crc32((folder / "pretrained.npz").read_bytes()) != checksum:
         raise InputError(
-            f"{path}: was taught to another {folder / 'pretrained.npz'}; start a new session"
-        )
+            f"{path}: was taught to another {folder / 'pretrained.npz'}; start a new session")
     base = load_model(folder / "pretrained.npz", LANGUAGE_MODEL)
     params = Params(base.params.shapes, dtype)
     params.flat[...] = base.params.flat
@@ -198,17 +191,13 @@ def learn(setup, state, rows, number, progress=iter):
     if reward is not None:
         asked = [row["prompt"] for row in counted if row["kind"] in LABELS[:-1]]
         prompts = list(dict.fromkeys(setup.taught + asked))
-        ppo = PPOSettings(
-            iterations=settings.iterations, rollout_size=settings.rollout_size,
-            ppo_epochs=settings.ppo_epochs, minibatch_size=settings.minibatch_size,
-            learning_rate=settings.learning_rate, clip_range=settings.clip_range,
-            kl_coef=settings.kl_coef, warmup=1, schedule="constant",
-            max_new_tokens=base.extra["max_new_tokens"], threads=settings.threads,
-        )
-        models = PPOModels(
-            policy=policy, ref_policy=sft, reward_model=reward, value_model=reward.copy(),
-            config=base.config, reward_config=base.config,
-        )
+        ppo = PPOSettings(iterations=settings.iterations, rollout_size=settings.rollout_size,
+                          ppo_epochs=settings.ppo_epochs, minibatch_size=settings.minibatch_size,
+                          learning_rate=settings.learning_rate, clip_range=settings.clip_range,
+                          kl_coef=settings.kl_coef, warmup=1, schedule="constant",
+                          max_new_tokens=base.extra["max_new_tokens"], threads=settings.threads)
+        models = PPOModels(policy=policy, ref_policy=sft, reward_model=reward,
+                           value_model=reward.copy(), config=base.config, reward_config=base.config)
         train_ppo(models, encode_prompts(base, prompts), ppo, rng, progress=progress)
     history = state.history + [look_back(setup, state, rows, number)]
     return State(version=rows[number]["version"], key=0, policy=policy, sft=sft, reward=reward,
@@ -248,10 +237,8 @@ def learn_reward_model(setup, sft, rankings, rng):
     room = settings.reward_steps * settings.reward_batch  # rankings that fit into the time
     epochs = max(1, min(settings.reward_epochs, room // len(encoded)))
     encoded = [encoded[i] for i in rng.permutation(len(encoded))[:room]]
-    small = RewardModelSettings(
-        batch_size=settings.reward_batch, epochs=epochs, warmup=4,
-        learning_rate=settings.reward_learning_rate,
-    )
+    small = RewardModelSettings(batch_size=settings.reward_batch, epochs=epochs, warmup=4,
+                                learning_rate=settings.reward_learning_rate)
     reward = with_scalar_head(sft, base.config, rng)
     train_reward_model(reward, base.config, encoded, small, rng)
     samples = reference_rows(model_of(setup, sft), setup.taught, rng, 128)

@@ -103,8 +103,7 @@ class Panel:
     def make_widgets(self):
         """All widgets, in the order in which the Tab key reaches them."""
         kit, talk, say = self.kit, self.conversation, self.say
-        title = kit.HTML(title_html(
-            talk.who_teaches(), talk.kept_where(), self.session.simulated))
+        title = kit.HTML(title_html(talk.who_teaches(), talk.kept_where(), self.session.simulated))
         self.question, self.answers = kit.HTML(), []  # answers: of (HTML, four Buttons, their box)
         self.answer_box = kit.VBox()
         self.all_natural = self.button(say("all natural"), "110px", talk.natural)
@@ -120,14 +119,12 @@ class Panel:
         self.bar = kit.IntProgress(layout=kit.Layout(display="none", width="300px"))
         self.status, self.table, self.history = kit.HTML(), kit.HTML(), kit.HTML()
         self.status.add_class("rufus-said")
-        self.box = kit.VBox([
-            title, self.question, self.answer_box,
-            self.in_line(self.all_natural, self.skip_button, self.undo_button),
-            self.in_line(self.correction, self.correct_button, self.corrections),
-            self.in_line(self.own, self.own_button),
-            self.in_line(self.learn_button, self.next_button, self.bar),
-            self.status, self.table, self.history,
-        ])
+        self.box = kit.VBox([title, self.question, self.answer_box,
+                             self.in_line(self.all_natural, self.skip_button, self.undo_button),
+                             self.in_line(self.correction, self.correct_button, self.corrections),
+                             self.in_line(self.own, self.own_button),
+                             self.in_line(self.learn_button, self.next_button, self.bar),
+                             self.status, self.table, self.history])
         self.box.add_class("rufus")
 
     def in_line(self, *widgets):
@@ -139,20 +136,17 @@ class Panel:
 
     def button(self, description, width, method, *arguments, tooltip=""):
         """-> a Button that calls method(*arguments)."""
-        button = self.kit.Button(
-            description=description, tooltip=tooltip or description,
-            layout=self.kit.Layout(width=width),
-        )
+        button = self.kit.Button(description=description, tooltip=tooltip or description,
+                                 layout=self.kit.Layout(width=width))
         self.actions[button] = (method, arguments)
         button.on_click(self.pressed)
         return button
 
     def field(self, description, word, method):
         """-> a Text and the Button beside it; Enter in the Text does what the Button does."""
-        text = self.kit.Text(
-            description=description, continuous_update=False, layout=self.kit.Layout(width="460px"),
-            style={"description_width": "110px"},
-        )
+        text = self.kit.Text(description=description, continuous_update=False,
+                             layout=self.kit.Layout(width="460px"),
+                             style={"description_width": "110px"})
         text.on_msg(self.key_in_field)
         text.observe(self.field_changed, "value")
         self.actions[text] = (self.take, (method, text))
@@ -164,8 +158,7 @@ class Panel:
         text = self.kit.HTML(layout=self.kit.Layout(flex="1 1 300px", min_width="200px"))
         talk, say = self.conversation, self.say
         buttons = [
-            self.button("", "70px", talk.rank, i, tooltip=say(
-                "answer {n} takes this place", n=n)),
+            self.button("", "70px", talk.rank, i, tooltip=say("answer {n} takes this place", n=n)),
             self.button("", "80px", talk.tie, i, tooltip=say(
                 "answer {n} is as good as the one ranked before", n=n)),
             self.button("", "80px", talk.best, i, tooltip=say("answer {n} is the best", n=n)),

@@ -115,8 +115,7 @@ def comparisons_html(say, comparisons):
             rows.append(f"<tr><td>{safe(old)}</td><td>{shown}</td><td>{note}</td></tr>")
         tables.append(
             f'<table class="rufus-table"><caption>{caption}</caption>'
-            f'<thead><tr>{head}<th></th></tr></thead><tbody>{"".join(rows)}</tbody></table>'
-        )
+            f'<thead><tr>{head}<th></th></tr></thead><tbody>{"".join(rows)}</tbody></table>')
     return "".join(tables)
 
 
@@ -142,8 +141,7 @@ def history_png(say, history, simulated):
     natural, agreement = column(history, "natural"), column(history, "agreement")  # (N,) each
     if not (np.isfinite(natural).any() or np.isfinite(agreement).any()):
         return None
-    names = (say("natural answers, by your votes"),
-             say("reward model agrees with your new pairs"))
+    names = (say("natural answers, by your votes"), say("reward model agrees with your new pairs"))
     if simulated:
         names = (say("natural answers, by the SIMULATED annotator's votes"),
                  say("reward model agrees with the SIMULATED annotator's new pairs"))

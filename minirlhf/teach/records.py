@@ -156,10 +156,8 @@ def without_undone(rows):
 
 def as_round(row):
     """A round's row -> Round."""
-    return Round(
-        number=row["number"], prompt=row["prompt"], responses=list(row["responses"]),
-        models=list(row["models"]), version=row["version"], again=row["of"],
-    )
+    return Round(number=row["number"], prompt=row["prompt"], responses=list(row["responses"]),
+                 models=list(row["models"]), version=row["version"], again=row["of"])
 
 
 def labels_of(rows, number):

@@ -90,8 +90,7 @@ def save_states(path, states):
         arrays[f"{i}.policy"], arrays[f"{i}.sft"] = state.policy.flat, state.sft.flat
         if state.reward is not None:
             arrays[f"{i}.reward"] = state.reward.flat
-        meta.append({"at": i, "version": state.version, "key": state.key,
-                     "history": state.history})
+        meta.append({"at": i, "version": state.version, "key": state.key, "history": state.history})
     write_arrays(path, arrays, {"kind": "models of a session", "states": meta})
 
 

@@ -182,10 +182,8 @@ class Session:
             texts, names = speak(self.setup, self.states, prompt, rng)
         order = rng.permutation(len(texts))
         mine = again is not None and self.rounds.get(again.number) == again
-        self._append(
-            "round", prompt=prompt, responses=[texts[i] for i in order],
-            models=[names[i] for i in order], of=again.number if mine else -1,
-        )
+        self._append("round", prompt=prompt, responses=[texts[i] for i in order],
+                     models=[names[i] for i in order], of=again.number if mine else -1)
         self.rounds[number] = self.round = as_round(self.rows[-1])
         return self.round
 

@@ -56,8 +56,7 @@ def read_line(line, k, say):
         raise InputError(say("Which ones? u 1 3, or u all, or ok if all sound natural."))
     if re.fullmatch(r"[\d\s>=＞＝]+", text):
         return read_order(text, k, say)
-    raise InputError(
-        say("That is not understood. Type ? for help; a correction begins with =."))
+    raise InputError(say("That is not understood. Type ? for help; a correction begins with =."))
 
 
 def number_of(word, k, say):

@@ -101,9 +101,8 @@ def walk_ppo(stop=None):
     advantage = float(advantages[0, 0])
     probs = softmax(logits)  # (V,)
     onehot_minus_probs = np.array([1.0, 0.0]) - probs  # (V,)
-    loss, dlogprobs, stats = ppo_policy_loss(
-        logprobs, old_logprobs[:1], advantages[:1], mask[:1], clip_range
-    )
+    loss, dlogprobs, stats = ppo_policy_loss(logprobs, old_logprobs[:1], advantages[:1], mask[:1],
+                                             clip_range)
     dloss_dlogits = token_logprobs_backward(dlogprobs, cache)  # (1, 1, V)  downhill
     dlogits = -dloss_dlogits[0, 0]  # (V,)  uphill
     if stop == 4 or (stop == "ratio" and ratio != 1):
@@ -116,9 +115,8 @@ def walk_ppo(stop=None):
     ratio = exp(log_ratio)
     advantage = float(advantages[1, 0])
     onehot_minus_probs = np.array([0.0, 1.0]) - probs  # (V,)
-    loss, dlogprobs, stats = ppo_policy_loss(
-        logprobs, old_logprobs[1:], advantages[1:], mask[1:], clip_range
-    )
+    loss, dlogprobs, stats = ppo_policy_loss(logprobs, old_logprobs[1:], advantages[1:], mask[1:],
+                                             clip_range)
     dloss_dlogits = token_logprobs_backward(dlogprobs, cache)  # (1, 1, V)
     dlogits = -dloss_dlogits[0, 0]  # (V,)
     if stop == 5 or (stop == "ratio" and ratio != 1):
@@ -295,10 +293,8 @@ def walk_rufus(stop=None):
     ref_policy = policy.copy()
     reward_model = with_scalar_head(policy, config, rng)
     value_model = with_scalar_head(reward_model, config)
-    models = PPOModels(
-        policy=policy, ref_policy=ref_policy, reward_model=reward_model, value_model=value_model,
-        config=config, reward_config=config,
-    )
+    models = PPOModels(policy=policy, ref_policy=ref_policy, reward_model=reward_model,
+                       value_model=value_model, config=config, reward_config=config)
     settings = PPOSettings(iterations=1, rollout_size=4, minibatch_size=2, max_new_tokens=8)
     print(models)
     if stop == 1:
