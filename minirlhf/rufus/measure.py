@@ -47,16 +47,10 @@ def evaluate_model(model, world, n_samples, rng):
     """-> {"natural_train", "natural_held_out", "truthful", ..}: the figures of summary.json."""
     train = judge_model(model, world, "train", n_samples, rng)
     held_out = judge_model(model, world, "held_out", n_samples, rng)
-    return {
-        "natural_train": train.natural,
-        "natural_held_out": held_out.natural,
-        "truthful": train.truthful,
-        "truthful_held_out": held_out.truthful,
-        "naturalness_train": train.naturalness,
-        "naturalness_held_out": held_out.naturalness,
-        "distinct": train.distinct,
-        "samples": train.samples + held_out.samples,
-    }
+    return {"natural_train": train.natural, "natural_held_out": held_out.natural,
+            "truthful": train.truthful, "truthful_held_out": held_out.truthful,
+            "naturalness_train": train.naturalness, "naturalness_held_out": held_out.naturalness,
+            "distinct": train.distinct, "samples": train.samples + held_out.samples}
 
 
 def kl_to_reference(model, reference, world, n_samples, rng):
