@@ -40,17 +40,9 @@ def build_parser():
         epilog="Start with: python -m minirlhf demo")
     parser.add_argument("--version", action="version", version=f"minirlhf {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    add_demo(verbs)
-    add_pretrain(verbs)
-    add_sft(verbs)
-    add_rank(verbs)
-    add_reward(verbs)
-    add_ppo(verbs)
-    add_chat(verbs)
-    add_teach(verbs)
-    add_evaluate(verbs)
-    add_walk(verbs)
-    add_experiments(verbs)
+    for add in (add_demo, add_pretrain, add_sft, add_rank, add_reward, add_ppo, add_chat, add_teach,
+                add_evaluate, add_walk, add_experiments):
+        add(verbs)
     return parser
 
 

@@ -5,9 +5,8 @@ import sys
 from minirlhf.checkpoint import load_model
 from minirlhf.data import read_jsonl
 from minirlhf.errors import InputError, at
-from minirlhf.rufus.answers import encode_text, encode_prompts
+from minirlhf.rufus.answers import encode_prompts, encode_text
 from minirlhf.rufus.pipeline import LANGUAGE_MODEL
-from minirlhf.rufus.world import data_folder
 
 
 def load_speaker(path):
@@ -56,11 +55,6 @@ def check_vocabulary(path, model, other_path, other):
 def line_numbers(path):
     """JSONL file -> the number of each line that holds an object."""
     return [number for number, _ in read_jsonl(path, {})]
-
-
-def data_file(args, name):
-    """Path of a bundled file of --lang, which may be a language or a world.json."""
-    return data_folder(args.lang) / name
 
 
 def prepare_out(args, *names):

@@ -11,7 +11,7 @@ from minirlhf.errors import InputError, at
 from minirlhf.rufus import pipeline
 from minirlhf.rufus.demo import DEMO_PPO, run_demo
 from minirlhf.rufus.measure import evaluate_model, kl_to_reference, reward_accuracy
-from minirlhf.rufus.world import World
+from minirlhf.rufus.world import World, data_folder
 
 
 def run_demo_verb(args, progress):
@@ -23,38 +23,36 @@ def run_demo_verb(args, progress):
 
 
 def run_pretrain_verb(args, progress):
-    corpus = args.corpus or files.data_file(args, "corpus.txt")
+    corpus = args.corpus or data_folder(args.lang) / "corpus.txt"
     at_least(args, 1, "n_layer", "n_head", "n_embd")
     if args.n_embd % args.n_head:
         raise InputError(f"--n-embd {args.n_embd}: not a multiple of --n-head {args.n_head}")
     data.read_corpus(corpus)  # before the folder is made: a wrong file leaves nothing behind
     size = pipeline.Size(n_layer=args.n_layer, n_head=args.n_head, n_embd=args.n_embd)
     settings = changed(pipeline.PRETRAIN, args.set)
-    out = files.prepare_out(args, "pretrained")
-    run = pipeline.Run(out=out, seed=args.seed, progress=progress)
+    run = pipeline.Run(out=files.prepare_out(args, "pretrained"), seed=args.seed, progress=progress)
     model, history = pipeline.run_pretrain(corpus, run, settings, size)
     entropy, last = model.extra["corpus_entropy"], history[-1]
     loss = last["loss"] if last["held_out_loss"] is None else last["held_out_loss"]
     print(f"loss {loss:.4f} nats per character "
           f"(unigram entropy {entropy['unigram']:.4f}, bigram entropy {entropy['bigram']:.4f})\n"
-          f"wrote {out / 'pretrained.npz'}: {model.params.flat.size} parameters, "
+          f"wrote {run.out / 'pretrained.npz'}: {model.params.flat.size} parameters, "
           f"{model.config.vocab_size} ids")
 
 
 def run_sft_verb(args, progress):
     at_least(args, 1, "count")
     model = files.load_speaker(args.model)
-    path = args.demonstrations or files.data_file(args, "sft.jsonl")
+    path = args.demonstrations or data_folder(args.lang) / "sft.jsonl"
     demonstrations = data.read_demonstrations(path)[: args.count]
     files.check_answers(model, [(prompt, [response]) for prompt, response in demonstrations], path)
     settings = changed(pipeline.SFT, args.set)
-    out = files.prepare_out(args, "sft")
-    run = pipeline.Run(out=out, seed=args.seed, progress=progress)
+    run = pipeline.Run(out=files.prepare_out(args, "sft"), seed=args.seed, progress=progress)
     model, history = pipeline.run_sft(model, demonstrations, run, settings)
     figures = model.extra.get("corpus_entropy", {})
     of_corpus = "".join(f", {name} entropy {value:.4f}" for name, value in figures.items())
     print(f"loss on responses {history[0]['loss']:.4f} -> {history[-1]['loss']:.4f} nats per "
-          f"character{of_corpus}\nwrote {out / 'sft.npz'}")
+          f"character{of_corpus}\nwrote {run.out / 'sft.npz'}")
 
 
 def run_rank_verb(args, progress):
@@ -81,7 +79,7 @@ def run_reward_verb(args, progress):
         raise InputError("give --preferences or --rankings, not both")
     if args.model and args.corpus:
         raise InputError("give --model or --corpus, not both")
-    path = args.preferences or args.rankings or files.data_file(args, "rankings.jsonl")
+    path = args.preferences or args.rankings or data_folder(args.lang) / "rankings.jsonl"
     model = files.load_speaker(args.model) if args.model else None
     rankings, test = read_labels(args, path, model)
     settings = changed(pipeline.REWARD, args.set)
@@ -149,15 +147,15 @@ def run_ppo_verb(args, progress):
         prompts = data.read_prompts(path)
         files.check_prompts(model, prompts, path, files.line_numbers(path))
     else:
-        path, world = files.data_file(args, "prompts.jsonl"), World.load(args.lang)
+        path, world = data_folder(args.lang) / "prompts.jsonl", World.load(args.lang)
         prompts = data.read_prompts(path, "train")
         files.check_prompts(model, prompts, path)
-    out = files.prepare_out(args, "ppo")
-    run = pipeline.Run(out=out, seed=args.seed, progress=progress)
+    run = pipeline.Run(out=files.prepare_out(args, "ppo"), seed=args.seed, progress=progress)
     _, _, history = pipeline.run_ppo(model, reward_model, prompts, run, settings, world)
     first, last = history[0], history[-1]
     print(f"score {first['score']:+.3f} -> {last['score']:+.3f}, exact KL {last['kl_exact']:.3f} "
-          f"nats per response, clip fraction {last['clip_fraction']:.1%}\nwrote {out / 'ppo.npz'}")
+          f"nats per response, clip fraction {last['clip_fraction']:.1%}\n"
+          f"wrote {run.out / 'ppo.npz'}")
     if world is not None:
         print(f"natural, by the gold judge: {first['natural']:.1%} -> {last['natural']:.1%}")
 

@@ -56,11 +56,9 @@ def draw_pictures(world, models, histories, summary, folder):
     models and histories as train_everything gives them, summary as summarise does.
     """
     lang, policy = summary["lang"], models["ppo"]
-    naturalness = {}
-    for name in ("pretrained", "sft", "ppo"):
-        shares = summary[name]
-        naturalness[name] = {"train": [shares["natural_train"]],
-                             "held_out": [shares["natural_held_out"]]}
+    naturalness = {name: {"train": [summary[name]["natural_train"]],
+                          "held_out": [summary[name]["natural_held_out"]]}
+                   for name in ("pretrained", "sft", "ppo")}
     strip = answer_in_numbers(policy, models["sft"], models["reward_model"], models["value_model"],
                               world.story["prompt"], histories["ppo"][-1]["kl_coef"],
                               stage_rng(summary["seed"], "evaluate", 2))

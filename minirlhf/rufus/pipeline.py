@@ -24,7 +24,7 @@ from minirlhf import step3_ppo as step3
 from minirlhf.checkpoint import Model, load_model, save_model
 from minirlhf.errors import InputError, at
 from minirlhf.gpt import GPTConfig, init_params, with_scalar_head
-from minirlhf.rufus.answers import collect_answers, encode_text, encode_prompts, reference_rows
+from minirlhf.rufus.answers import collect_answers, encode_prompts, encode_text, reference_rows
 from minirlhf.rufus.measure import GoldWatch
 from minirlhf.rufus.people import make_annotators, rank_answers
 from minirlhf.sample import sample

@@ -32,7 +32,7 @@ from minirlhf.checkpoint import Model, load_model
 from minirlhf.data import make_batch, read_prompts, read_rankings, shuffled_order
 from minirlhf.errors import InputError, at
 from minirlhf.gpt import Params, with_scalar_head
-from minirlhf.rufus.answers import encode_text, encode_prompts, reference_rows
+from minirlhf.rufus.answers import encode_prompts, encode_text, reference_rows
 from minirlhf.rufus.pipeline import LANGUAGE_MODEL
 from minirlhf.rufus.world import data_folder
 from minirlhf.step1_language_model import language_model_loss

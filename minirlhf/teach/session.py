@@ -218,11 +218,9 @@ class Session:
         prompts = [(self.round.prompt, True)] if self.round else []
         if fresh:
             prompts.append((fresh[self.version % len(fresh)], False))
-        seed = [self.setup.seed, len(self.rows), self.version]
-        now, comparisons = self.states[-1], []
-        for prompt, taught in prompts:
-            comparisons.append(rounds.compare(self.setup, before, now, prompt, taught, seed))
-        return comparisons
+        now, seed = self.states[-1], [self.setup.seed, len(self.rows), self.version]
+        return [rounds.compare(self.setup, before, now, prompt, taught, seed)
+                for prompt, taught in prompts]
 
     def save_rufus(self, path=None):
         """Write the current policy where `chat` and `evaluate` can read it -> path."""

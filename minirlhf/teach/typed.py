@@ -101,9 +101,7 @@ def as_typed(kind, value, k):
 
 def in_words(ranks):
     """[2, 1, 3, 3] -> "2 > 1 > 3 = 4"."""
-    tiers = []
-    for rank in sorted(set(ranks)):
-        tiers.append([i for i, r in enumerate(ranks) if r == rank])
+    tiers = [[i for i, r in enumerate(ranks) if r == rank] for rank in sorted(set(ranks))]
     return tiers_in_words(tiers)
 
 
