@@ -48,9 +48,8 @@ def read_answers(tokenizer, prompts, samples):
     answers = []
     for row, prompt in enumerate(prompts):
         ids = samples.tokens[row, 1:][samples.response_mask[row] > 0]
-        answer = Answer(prompt=prompt, text=decode_response(tokenizer, ids),
-                        finished=bool(samples.finished[row]), n_tokens=len(ids))
-        answers.append(answer)
+        answers.append(Answer(prompt=prompt, text=decode_response(tokenizer, ids),
+                              finished=bool(samples.finished[row]), n_tokens=len(ids)))
     return answers
 
 

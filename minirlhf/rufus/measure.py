@@ -77,10 +77,8 @@ def reward_accuracy(reward_model, rankings, world=None):
     labels = [ranking.ranks for ranking in rankings]
     accuracy = {"labels": pair_accuracy(scores, labels)}
     if world is not None:
-        gold = [
-            np.array([world.naturalness(ranking.prompt, text) for text in ranking.responses])
-            for ranking in rankings
-        ]
+        gold = [np.array([world.naturalness(ranking.prompt, text) for text in ranking.responses])
+                for ranking in rankings]
         accuracy["gold"] = pair_accuracy(scores, [-row for row in gold])
         accuracy["ceiling"] = pair_accuracy(gold, labels)
     return accuracy

@@ -267,9 +267,8 @@ class World:
         entry, contents = self.relations[relation][role], self.relations[relation]["contents"]
         fact = self.facts.get(person, {}).get(relation)
         if fact not in contents:
-            raise InputError(
-                f"key 'facts.{person}.{relation}': {fact!r} is no content of 'relations.{relation}'"
-            )
+            raise InputError(f"key 'facts.{person}.{relation}': {fact!r} is no content of "
+                             f"'relations.{relation}'")
         with at(f"relations.{relation}.{role}.question"):
             prompt = fill(entry["question"], {"subject": subject})
         if prompt in self.asked or prompt != self.read(prompt).strip():

@@ -78,9 +78,7 @@ def question_html(sentence, prompt):
 
 def answer_html(number, text):
     """One answer with its number."""
-    return (
-        f'<div class="rufus-answer"><span class="rufus-number">{number}</span>{safe(text)}</div>'
-    )
+    return f'<div class="rufus-answer"><span class="rufus-number">{number}</span>{safe(text)}</div>'
 
 
 def status_html(text, wrong):
