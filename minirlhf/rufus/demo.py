@@ -240,7 +240,7 @@ def tell_end(figures, out, say):
     tell(say(
         "\nRufus sounds natural, but he does not reason: he says what is probable. Of his natural "
         "answers {after:.0%} are true,\nbefore PPO it was {before:.0%}: people ranked how he "
-        "sounds, so that is what he learned.\n"
+        "sounds, and nobody asked for truth.\n"
         "{seconds:.0f} s. Pictures, tables and checkpoints are in {out}.\n"
         "Talk to him: python -m minirlhf chat {model}", after=figures["ppo"]["truthful"],
         before=figures["sft"]["truthful"], seconds=figures["seconds"]["total"], out=out,
