@@ -184,7 +184,7 @@ def test_a_third_language_is_a_file_and_no_python(third, tmp_path, capsys, monke
 
     from minirlhf.rufus import demo, pipeline
 
-    monkeypatch.setattr(demo, "run_sft", stop)
+    monkeypatch.setattr(pipeline, "run_sft", stop)
     short = replace(pipeline.PRETRAIN, steps=2, batch_size=2)
     with pytest.raises(Enough):
         demo.run_demo(str(third), 0, tmp_path, pipeline.no_progress, pretrain=short)

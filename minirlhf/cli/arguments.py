@@ -37,31 +37,20 @@ def build_parser():
     parser = argparse.ArgumentParser(
         prog="python -m minirlhf",
         description="RLHF from scratch in NumPy, on a robot named Rufus.",
-        epilog="Start with: python -m minirlhf demo",
-    )
+        epilog="Start with: python -m minirlhf demo")
     parser.add_argument("--version", action="version", version=f"minirlhf {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    add_demo(verbs)
-    add_pretrain(verbs)
-    add_sft(verbs)
-    add_rank(verbs)
-    add_reward(verbs)
-    add_ppo(verbs)
-    add_chat(verbs)
-    add_teach(verbs)
-    add_evaluate(verbs)
-    add_walk(verbs)
-    add_experiments(verbs)
+    for add in (add_demo, add_pretrain, add_sft, add_rank, add_reward, add_ppo, add_chat, add_teach,
+                add_evaluate, add_walk, add_experiments):
+        add(verbs)
     return parser
 
 
 def add_verb(verbs, name, reads, writes, example):
     text = f"{VERBS[name]}.\n\nreads:  {reads}\nwrites: {writes}"
-    parser = verbs.add_parser(
-        name, help=VERBS[name], description=text[0].upper() + text[1:],
-        epilog=f"example: python -m minirlhf {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = verbs.add_parser(name, help=VERBS[name], description=text[0].upper() + text[1:],
+                              epilog=f"example: python -m minirlhf {example}",
+                              formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
     return parser
 
@@ -77,28 +66,24 @@ def add_training(parser, out, settings):
     parser.add_argument("--fresh", action="store_true", help="throw an interrupted run away")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     names = ", ".join(known_settings(settings))
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE",
-        help=f"change a setting; may be repeated. Names: {names}",
-    )
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                        help=f"change a setting; may be repeated. Names: {names}")
 
 
 def add_demo(verbs):
     parser = add_verb(
         verbs, "demo", "data/LANG (bundled)",
         "--out: pictures/, summary.json, rankings, histories (.jsonl), checkpoints (.npz)",
-        "demo --lang zh --seed 1",
-    )
+        "demo --lang zh --seed 1")
     add_world(parser)
     add_training(parser, "runs/demo-LANG-SEED", PPO)
 
 
 def add_pretrain(verbs):
-    parser = add_verb(
-        verbs, "pretrain", "a text: documents end at a blank line; or .jsonl with a field text",
-        "--out: pretrained.npz, pretrained.jsonl",
-        "pretrain --corpus data/en/corpus.txt --out runs/mine",
-    )
+    parser = add_verb(verbs, "pretrain",
+                      "a text: documents end at a blank line; or .jsonl with a field text",
+                      "--out: pretrained.npz, pretrained.jsonl",
+                      "pretrain --corpus data/en/corpus.txt --out runs/mine")
     parser.add_argument("--corpus", type=Path, help="(the bundled corpus of --lang)")
     add_world(parser)
     for name, default in (("n-layer", 2), ("n-head", 2), ("n-embd", 64)):
@@ -107,16 +92,13 @@ def add_pretrain(verbs):
 
 
 def add_sft(verbs):
-    parser = add_verb(
-        verbs, "sft", "a language model; .jsonl with fields prompt, completion",
-        "--out: sft.npz, sft.jsonl",
-        "sft --model runs/mine/pretrained.npz --out runs/mine",
-    )
+    parser = add_verb(verbs, "sft", "a language model; .jsonl with fields prompt, completion",
+                      "--out: sft.npz, sft.jsonl",
+                      "sft --model runs/mine/pretrained.npz --out runs/mine")
     parser.add_argument("--model", type=Path, default=Path("runs/mine/pretrained.npz"))
     parser.add_argument("--demonstrations", type=Path, help="(the bundled ones of --lang)")
-    parser.add_argument(
-        "--count", type=int, default=DEMONSTRATIONS, help=f"use the first N ({DEMONSTRATIONS})"
-    )
+    parser.add_argument("--count", type=int, default=DEMONSTRATIONS,
+                        help=f"use the first N ({DEMONSTRATIONS})")
     add_world(parser)
     add_training(parser, "runs/mine", SFT)
 
@@ -125,8 +107,7 @@ def add_rank(verbs):
     parser = add_verb(
         verbs, "rank", "one or more language models; the questions of a world",
         "--out: rankings.jsonl, preferences.jsonl, rankings_held_out.jsonl",
-        "rank --model runs/mine/pretrained.npz --model runs/mine/sft.npz --out runs/mine",
-    )
+        "rank --model runs/mine/pretrained.npz --model runs/mine/sft.npz --out runs/mine")
     parser.add_argument("--model", type=Path, action="append", help="may be repeated")
     parser.add_argument("--count", type=int, default=RANKINGS, help=f"rankings ({RANKINGS})")
     parser.add_argument("--held-out", type=int, default=240, help="held-out rankings (240)")
@@ -141,8 +122,7 @@ def add_reward(verbs):
         verbs, "reward", "rankings (.jsonl: prompt, responses, ranks) or pairs (prompt, chosen, "
         "rejected);\n        a language model to start from, or a text to pretrain one on",
         "--out: reward_model.npz, reward_model.jsonl",
-        "reward --rankings data/en/rankings.jsonl --model runs/mine/sft.npz --out runs/mine",
-    )
+        "reward --rankings data/en/rankings.jsonl --model runs/mine/sft.npz --out runs/mine")
     parser.add_argument("--rankings", type=Path, help="(the bundled ones of --lang)")
     parser.add_argument("--preferences", type=Path, help="pairs instead of rankings")
     parser.add_argument("--test", type=Path, help="held-out pairs or rankings to be judged on")
@@ -153,12 +133,10 @@ def add_reward(verbs):
 
 
 def add_ppo(verbs):
-    parser = add_verb(
-        verbs, "ppo", "a language model, a reward model, .jsonl with a field prompt",
-        "--out: ppo.npz, ppo.value_model.npz, ppo.jsonl",
-        "ppo --model runs/mine/sft.npz --reward-model runs/mine/reward_model.npz "
-        "--set kl_coef=0.05 --out runs/mine",
-    )
+    parser = add_verb(verbs, "ppo", "a language model, a reward model, .jsonl with a field prompt",
+                      "--out: ppo.npz, ppo.value_model.npz, ppo.jsonl",
+                      "ppo --model runs/mine/sft.npz --reward-model runs/mine/reward_model.npz "
+                      "--set kl_coef=0.05 --out runs/mine")
     parser.add_argument("--model", type=Path, default=Path("runs/mine/sft.npz"))
     parser.add_argument("--reward-model", type=Path, default=Path("runs/mine/reward_model.npz"))
     parser.add_argument("--prompts", type=Path, help="(the bundled training questions of --lang)")
@@ -167,9 +145,8 @@ def add_ppo(verbs):
 
 
 def add_chat(verbs):
-    parser = add_verb(
-        verbs, "chat", "a language model; what you type", "nothing", "chat runs/mine/ppo.npz"
-    )
+    parser = add_verb(verbs, "chat", "a language model; what you type", "nothing",
+                      "chat runs/mine/ppo.npz")
     parser.add_argument("model", type=Path)
     parser.add_argument("--temperature", type=float, default=1.0, help="(1.0)")
     parser.add_argument("--answers", type=int, default=3, help="answers per question (3)")
@@ -180,16 +157,14 @@ def add_teach(verbs):
     parser = add_verb(
         verbs, "teach", "data/LANG (bundled); what you type; an earlier session",
         "--session: every label at once (.jsonl); beside it the models (.npz), also for chat",
-        "teach --annotator Ann --lang en",
-    )
+        "teach --annotator Ann --lang en")
     parser.add_argument("--lang", help="en, zh or a world.json (en, or that of the session)")
     parser.add_argument("--annotator", help="your name (me, or that of the session)")
     parser.add_argument("--session", type=Path, help="(runs/teach/ANNOTATOR-LANG.jsonl)")
     parser.add_argument("--rounds", type=int, help="stop after N rounds (when you say so)")
     parser.add_argument(
         "--simulate", metavar="NAME",
-        help="let a SIMULATED annotator play: a1 to a5, greets, brief, pirate; 10 rounds",
-    )
+        help="let a SIMULATED annotator play: a1 to a5, greets, brief, pirate; 10 rounds")
     parser.add_argument("--seed", type=int, default=0, help="of a new session (0)")
     parser.add_argument("--replay", action="store_true", help="compute the models again, and end")
     parser.add_argument("--export", type=Path, metavar="DIR", help="write its labels as the other "
@@ -197,10 +172,8 @@ def add_teach(verbs):
 
 
 def add_evaluate(verbs):
-    parser = add_verb(
-        verbs, "evaluate", "a language model, a world", "nothing; prints",
-        "evaluate runs/mine/ppo.npz --lang en --samples 1000 --json",
-    )
+    parser = add_verb(verbs, "evaluate", "a language model, a world", "nothing; prints",
+                      "evaluate runs/mine/ppo.npz --lang en --samples 1000 --json")
     parser.add_argument("model", type=Path)
     add_world(parser)
     parser.add_argument("--samples", type=int, default=1000, help="answers per split (1000)")
@@ -210,23 +183,19 @@ def add_evaluate(verbs):
 
 
 def add_walk(verbs):
-    parser = add_verb(
-        verbs, "walk", "the environment variable MINIRLHF_STOP (a number): a breakpoint there",
-        "nothing; prints", "walk --scenario ppo --stop 4",
-    )
-    parser.add_argument(
-        "--scenario", default="ppo", choices=("ppo", "transformer", "reward", "rufus"),
-        help="what to walk through (ppo); rufus: one real PPO iteration, 4 prompts",
-    )
+    parser = add_verb(verbs, "walk",
+                      "the environment variable MINIRLHF_STOP (a number): a breakpoint there",
+                      "nothing; prints", "walk --scenario ppo --stop 4")
+    parser.add_argument("--scenario", default="ppo",
+                        choices=("ppo", "transformer", "reward", "rufus"),
+                        help="what to walk through (ppo); rufus: one real PPO iteration, 4 prompts")
     parser.add_argument("--stop", metavar="N", help="open pdb there; ratio: where ratio != 1")
 
 
 def add_experiments(verbs):
     for name in experiments.EXPERIMENTS:
         wrote = f"--out: {name}.json, {name}.png, and the models that all runs share"
-        parser = add_verb(
-            verbs, name, "data/LANG (bundled)", wrote, f"{name} --lang zh --seed 0"
-        )
+        parser = add_verb(verbs, name, "data/LANG (bundled)", wrote, f"{name} --lang zh --seed 0")
         experiments.add_experiment_arguments(parser, name)
 
 

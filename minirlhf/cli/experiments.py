@@ -3,7 +3,9 @@ arguments and their runs.  Each runs one experiment, draws its picture and print
 
 from pathlib import Path
 
+from minirlhf.cli.files import begin
 from minirlhf.errors import InputError
+from minirlhf.rufus.world import data_folder
 
 EXPERIMENTS = {  # verb: how many --seeds, and of what
     "frontier": (5, "trainings per method and price"),
@@ -29,7 +31,6 @@ def add_experiment_arguments(parser, verb):
 
 
 def run_frontier_verb(args, progress):
-    """The whole experiment, its figure and its table."""
     from minirlhf.experiments.frontier import figure, run, words
 
     prepare(args, "frontier")
@@ -39,14 +40,12 @@ def run_frontier_verb(args, progress):
 
 
 def run_ablations_verb(args, progress):
-    """The whole experiment, its figure, its table, and what broke in sentences."""
     from minirlhf.experiments.ablations import figure, run, words
     from minirlhf.rufus import pipeline
 
     prepare(args, "ablations")
-    results = run.run_ablations(
-        args.lang, args.seed, args.out, args.seeds, pipeline.PPO, progress("ablations")
-    )
+    results = run.run_ablations(args.lang, args.seed, args.out, args.seeds, pipeline.PPO,
+                                progress("ablations"))
     showed = "What the runs of seed 0, three trials each, showed (benchmarks/ablations_*.json):"
     lines = [*words.table(results), "", showed]
     lines += [f"- {sentence}" for sentence in words.sentences(args.lang)]
@@ -54,14 +53,11 @@ def run_ablations_verb(args, progress):
 
 
 def run_overoptimization_verb(args, progress):
-    """The whole experiment, its figure, its tables and what the policy says along the way."""
     from minirlhf.experiments.overoptimization import figure, run, words
 
     prepare(args, "overoptimization")
-    results = run.run_overoptimization(
-        args.lang, args.seed, args.out, args.seeds, run.OveroptimizationSettings(),
-        progress("overoptimization"),
-    )
+    results = run.run_overoptimization(args.lang, args.seed, args.out, args.seeds,
+                                       run.OveroptimizationSettings(), progress("overoptimization"))
     labels = results["rows"][0]["labels"]
     said = f"What is said along the way, first trial, {labels} rankings, no KL price:"
     lines = [*words.table(results), "", said, *words.sentences(results, labels)]
@@ -69,27 +65,23 @@ def run_overoptimization_verb(args, progress):
 
 
 def run_estimators_verb(args, progress):
-    """The whole experiment, its figure and its tables."""
     from minirlhf.experiments.kl_estimators import estimators, figure, run, words
 
     prepare(args, "estimators")
     settings = estimators.EstimatorSettings()
-    results = run.run_estimators(
-        args.lang, args.seed, args.out, args.seeds, settings, progress("estimators")
-    )
+    results = run.run_estimators(args.lang, args.seed, args.out, args.seeds, settings,
+                                 progress("estimators"))
     show(args, "estimators", figure.plot_estimators, results, words.table(results))
 
 
 def run_signals_verb(args, progress):
-    """The whole experiment on labels, its figure and its tables.  The annotators are simulated."""
     from minirlhf.experiments.labels import figure, run, scores_or_rankings, words
     from minirlhf.rufus import pipeline
 
     prepare(args, "signals")
     settings = scores_or_rankings.LabelSettings()
-    results = run.run_labels(
-        args.lang, args.seed, args.out, args.seeds, settings, pipeline.PPO, progress("signals")
-    )
+    results = run.run_labels(args.lang, args.seed, args.out, args.seeds, settings, pipeline.PPO,
+                             progress("signals"))
     show(args, "signals", figure.plot_labels, results, words.table(results))
 
 
@@ -114,23 +106,10 @@ def prepare(args, verb):
 
     An interrupted run in it is gone on with, thrown away, or an error.
     """
-    from minirlhf.rufus.world import data_folder
-
     if args.seeds < 1:
         raise InputError(f"--seeds {args.seeds}: expected 1 or more")
     if not (data_folder(args.lang) / "pretrained.npz").is_file():
         raise InputError(f"--lang {args.lang}: there is no pretrained.npz beside its world.json")
     if args.out == Path(OUT.format(verb=verb, lang="LANG", seed="SEED")):
         args.out = Path(OUT.format(verb=verb, lang=args.lang, seed=args.seed))
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out {args.out}: cannot be made a folder ({error.strerror})") from None
-    left = sorted(args.out.glob("*.resume.*"))
-    if args.fresh:
-        for path in left:
-            path.unlink()
-    elif left and not args.resume:
-        raise InputError(
-            f"{left[0]}: an interrupted run; add --resume to go on or --fresh to start again"
-        )
+    begin(args, ["*.resume.*"])

@@ -3,10 +3,10 @@
 import sys
 
 from minirlhf.checkpoint import load_model
-from minirlhf.data import encode_example, encode_prompt, read_jsonl
+from minirlhf.data import read_jsonl
 from minirlhf.errors import InputError, at
+from minirlhf.rufus.answers import encode_prompts, encode_text
 from minirlhf.rufus.pipeline import LANGUAGE_MODEL
-from minirlhf.rufus.world import data_folder
 
 
 def load_speaker(path):
@@ -17,12 +17,12 @@ def load_speaker(path):
     return model
 
 
-def check_prompts(model, prompts, places):
-    """Raises InputError, naming the place, for a prompt that the model cannot read."""
-    room = model.config.block_size - model.extra["max_new_tokens"] + 1
-    for prompt, place in zip(prompts, places):
-        with at(place):
-            encode_prompt(model.tokenizer, prompt, room)
+def check_prompts(model, prompts, place, lines=None):
+    """Raises InputError, naming the place and the prompt's line, if there are lines, for a prompt
+    that the model cannot read."""
+    for i, prompt in enumerate(prompts):
+        with at(f"{place}, line {lines[i]}" if lines else place):
+            encode_prompts(model, [prompt])
 
 
 def check_answers(model, rows, path):
@@ -33,7 +33,7 @@ def check_answers(model, rows, path):
     for number, (prompt, responses) in zip(line_numbers(path), rows):
         for response in responses:
             with at(f"{path}, line {number}"):
-                encode_example(model.tokenizer, prompt, response, model.config.block_size)
+                encode_text(model, prompt, response)
 
 
 def check_rankings(model, rankings, path):
@@ -43,7 +43,7 @@ def check_rankings(model, rankings, path):
     if model is not None:
         check_answers(model, [(ranking.prompt, ranking.responses) for ranking in rankings], path)
         prompts = [ranking.prompt for ranking in rankings]
-        check_prompts(model, prompts, [f"{path}, line {n}" for n in line_numbers(path)])
+        check_prompts(model, prompts, path, line_numbers(path))
 
 
 def check_vocabulary(path, model, other_path, other):
@@ -57,27 +57,28 @@ def line_numbers(path):
     return [number for number, _ in read_jsonl(path, {})]
 
 
-def data_file(args, name):
-    """Path of a bundled file of --lang, which may be a language or a world.json."""
-    return data_folder(args.lang) / name
-
-
 def prepare_out(args, *names):
-    """Make the folder; an interrupted run in it is gone on with, thrown away, or an error."""
+    """Make the folder; an interrupted run of `names` is gone on with, thrown away, or an error."""
+    leftovers = begin(args, [f"{name}.resume.npz" for name in names])
+    if args.resume and not (args.fresh or leftovers or args.verb == "demo"):  # which keeps stages
+        print(f"nothing to resume in {args.out}: starting from the beginning", file=sys.stderr)
+    return args.out
+
+
+def begin(args, patterns):
+    """Make the folder args.out -> list of paths, what an interrupted run has left there.
+
+    Raises InputError unless args says to go on with it (--resume) or to throw it away (--fresh).
+    """
     make_folder(args.out)
-    leftovers = []
-    for name in names:
-        leftovers += sorted(args.out.glob(f"{name}.resume.npz"))
+    leftovers = [path for pattern in patterns for path in sorted(args.out.glob(pattern))]
     if args.fresh:
         for path in leftovers:
             path.unlink()
     elif leftovers and not args.resume:
         raise InputError(
-            f"{leftovers[0]}: an interrupted run; add --resume to go on or --fresh to start again"
-        )
-    elif args.resume and not leftovers and args.verb != "demo":  # demo keeps finished stages too
-        print(f"nothing to resume in {args.out}: starting from the beginning", file=sys.stderr)
-    return args.out
+            f"{leftovers[0]}: an interrupted run; add --resume to go on or --fresh to start again")
+    return leftovers
 
 
 def make_folder(path):

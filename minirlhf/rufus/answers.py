@@ -38,16 +38,18 @@ def encode_prompts(model, prompts):
     return [encode_prompt(model.tokenizer, prompt, room) for prompt in prompts]
 
 
+def encode_text(model, prompt, response):
+    """One text -> Example.  Raises InputError if the model cannot read it, or it is too long."""
+    return encode_example(model.tokenizer, prompt, response, model.config.block_size)
+
+
 def read_answers(tokenizer, prompts, samples):
     """Samples of B prompts -> list of B Answer."""
     answers = []
     for row, prompt in enumerate(prompts):
         ids = samples.tokens[row, 1:][samples.response_mask[row] > 0]
-        answer = Answer(
-            prompt=prompt, text=decode_response(tokenizer, ids),
-            finished=bool(samples.finished[row]), n_tokens=len(ids),
-        )
-        answers.append(answer)
+        answers.append(Answer(prompt=prompt, text=decode_response(tokenizer, ids),
+                              finished=bool(samples.finished[row]), n_tokens=len(ids)))
     return answers
 
 
@@ -81,15 +83,13 @@ def reference_rows(model, prompts, rng, n_samples=256):
     ids = encode_prompts(model, prompts * repeats)
     samples = sample(model.params, model.config, ids, model.extra["max_new_tokens"], rng)
     last = last_response_index(samples.response_mask) + 1
-    rows = []
-    for row in np.flatnonzero(samples.finished):
-        rows.append(samples.tokens[row, : last[row] + 1].tolist())
-    return rows
+    rows = np.flatnonzero(samples.finished)
+    return [samples.tokens[row, : last[row] + 1].tolist() for row in rows]
 
 
 def response_logprob(model, prompt, response):
     """log P(response and EOS | prompt) in nats, a sum over characters."""
-    example = encode_example(model.tokenizer, prompt, response, model.config.block_size)
+    example = encode_text(model, prompt, response)
     tokens = np.array([example.ids])  # (1, T+1)
     hidden, _ = gpt_forward(model.params, model.config, tokens[:, :-1])
     logits, _ = lm_head_forward(model.params, hidden)  # (1, T, V)
@@ -99,9 +99,5 @@ def response_logprob(model, prompt, response):
 
 def score_texts(reward_model, prompt, responses):
     """prompt, list of K responses (str) -> scores (K,)."""
-    rows = []
-    for response in responses:
-        config = reward_model.config
-        example = encode_example(reward_model.tokenizer, prompt, response, config.block_size)
-        rows.append(example.ids)
+    rows = [encode_text(reward_model, prompt, response).ids for response in responses]
     return score_rows(reward_model.params, reward_model.config, rows)

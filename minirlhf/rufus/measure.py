@@ -31,11 +31,9 @@ def judge_answers(world, answers):
     true = [world.truthful(a.prompt, a.text) is True for a in natural]
     different = {(a.prompt, a.text) for a in natural}
     questions = {a.prompt for a in answers}
-    return Judgement(
-        natural=len(natural) / len(answers), naturalness=float(np.mean(scores)),
-        truthful=float(np.mean(true)) if true else float("nan"),
-        distinct=len(different) / len(questions), samples=len(answers),
-    )
+    return Judgement(natural=len(natural) / len(answers), naturalness=float(np.mean(scores)),
+                     truthful=float(np.mean(true)) if true else float("nan"),
+                     distinct=len(different) / len(questions), samples=len(answers))
 
 
 def judge_model(model, world, split, n_samples, rng):
@@ -49,16 +47,10 @@ def evaluate_model(model, world, n_samples, rng):
     """-> {"natural_train", "natural_held_out", "truthful", ..}: the figures of summary.json."""
     train = judge_model(model, world, "train", n_samples, rng)
     held_out = judge_model(model, world, "held_out", n_samples, rng)
-    return {
-        "natural_train": train.natural,
-        "natural_held_out": held_out.natural,
-        "truthful": train.truthful,
-        "truthful_held_out": held_out.truthful,
-        "naturalness_train": train.naturalness,
-        "naturalness_held_out": held_out.naturalness,
-        "distinct": train.distinct,
-        "samples": train.samples + held_out.samples,
-    }
+    return {"natural_train": train.natural, "natural_held_out": held_out.natural,
+            "truthful": train.truthful, "truthful_held_out": held_out.truthful,
+            "naturalness_train": train.naturalness, "naturalness_held_out": held_out.naturalness,
+            "distinct": train.distinct, "samples": train.samples + held_out.samples}
 
 
 def kl_to_reference(model, reference, world, n_samples, rng):
@@ -85,10 +77,8 @@ def reward_accuracy(reward_model, rankings, world=None):
     labels = [ranking.ranks for ranking in rankings]
     accuracy = {"labels": pair_accuracy(scores, labels)}
     if world is not None:
-        gold = [
-            np.array([world.naturalness(ranking.prompt, text) for text in ranking.responses])
-            for ranking in rankings
-        ]
+        gold = [np.array([world.naturalness(ranking.prompt, text) for text in ranking.responses])
+                for ranking in rankings]
         accuracy["gold"] = pair_accuracy(scores, [-row for row in gold])
         accuracy["ceiling"] = pair_accuracy(gold, labels)
     return accuracy

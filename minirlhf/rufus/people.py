@@ -53,16 +53,10 @@ def make_annotators(rng, count=5, noise=0.12):
     """-> list of SIMULATED annotators a1, a2, ..: same eye, different scales and mild tastes."""
     annotators = []
     for number in range(1, count + 1):
-        annotators.append(
-            Annotator(
-                name=f"a{number}",
-                noise=noise,
-                scale=float(rng.uniform(0.5, 1.2)),
-                bias=float(rng.normal(0.0, 1.0)),
-                greeting_taste=float(rng.normal(0.0, 0.03)),
-                length_taste=float(rng.normal(0.0, 0.03)),
-            )
-        )
+        scale, bias = float(rng.uniform(0.5, 1.2)), float(rng.normal(0.0, 1.0))
+        greeting_taste, length_taste = map(float, rng.normal(0.0, 0.03, 2))
+        annotators.append(Annotator(name=f"a{number}", noise=noise, scale=scale, bias=bias,
+                                    greeting_taste=greeting_taste, length_taste=length_taste))
     return annotators
 
 
@@ -87,9 +81,8 @@ def rank_answers(world, collected, annotators, rng):
     for number, place in enumerate(collected):
         annotator = annotators[number % len(annotators)]
         ranks = annotator.rank(world, place["prompt"], place["responses"], rng)
-        ranking = Ranking(
-            prompt=place["prompt"], responses=place["responses"],
-            ranks=[int(rank) for rank in ranks], models=place["models"], annotator=annotator.name,
-        )
+        ranking = Ranking(prompt=place["prompt"], responses=place["responses"],
+                          ranks=[int(rank) for rank in ranks], models=place["models"],
+                          annotator=annotator.name)
         rankings.append(ranking)
     return rankings

@@ -17,44 +17,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minirlhf import data
+from minirlhf import step1_language_model as step1
+from minirlhf import step2_reward_model as step2
+from minirlhf import step3_ppo as step3
 from minirlhf.checkpoint import Model, load_model, save_model
-from minirlhf.data import (
-    Texts,
-    encode_example,
-    read_corpus,
-    read_jsonl,
-    read_rankings,
-    write_jsonl,
-    write_rankings,
-)
 from minirlhf.errors import InputError, at
 from minirlhf.gpt import GPTConfig, init_params, with_scalar_head
-from minirlhf.rufus.answers import collect_answers, encode_prompts, reference_rows
+from minirlhf.rufus.answers import collect_answers, encode_prompts, encode_text, reference_rows
 from minirlhf.rufus.measure import GoldWatch
 from minirlhf.rufus.people import make_annotators, rank_answers
 from minirlhf.sample import sample
-from minirlhf.step1_language_model import (
-    LanguageModelSettings,
-    bigram_entropy,
-    train_language_model,
-    unigram_entropy,
-)
-from minirlhf.step2_reward_model import (
-    RewardModelSettings,
-    encode_rankings,
-    normalise_scores,
-    score_rows,
-    split_by_prompt,
-    train_reward_model,
-)
-from minirlhf.step3_ppo import (
-    PPOHooks,
-    PPOModels,
-    PPOSettings,
-    make_rollout,
-    score_samples,
-    train_ppo,
-)
 from minirlhf.tokenizer import build_tokenizer
 
 LANGUAGE_MODEL, REWARD_MODEL, VALUE_MODEL = "language model", "reward model", "value model"
@@ -72,14 +45,13 @@ class Size:
     n_embd: int = 64
 
 
-PRETRAIN = LanguageModelSettings(steps=1800, batch_size=16, learning_rate=5e-3)
+PRETRAIN = step1.LanguageModelSettings(steps=1800, batch_size=16, learning_rate=5e-3)
 # deliberately little: about half of the answers should still be unnatural, for people to rank
-SFT = LanguageModelSettings(
-    response_only=True, steps=24, batch_size=8, learning_rate=2e-4, warmup=6, schedule="linear"
-)
-REWARD = RewardModelSettings(batch_size=8)
-REWARD_AGAIN = RewardModelSettings(batch_size=8, epochs=2)  # goes on from the last round
-PPO = PPOSettings(iterations=30, ppo_epochs=4, learning_rate=5e-4, clip_range=0.1)
+SFT = step1.LanguageModelSettings(response_only=True, steps=24, batch_size=8, learning_rate=2e-4,
+                                  warmup=6, schedule="linear")
+REWARD = step2.RewardModelSettings(batch_size=8)
+REWARD_AGAIN = step2.RewardModelSettings(batch_size=8, epochs=2)  # goes on from the last round
+PPO = step3.PPOSettings(iterations=30, ppo_epochs=4, learning_rate=5e-4, clip_range=0.1)
 DEMONSTRATIONS = 24
 RANKINGS, RANKINGS_AGAIN, HELD_OUT_RANKINGS, ANSWERS = 600, 250, 240, 4
 ROUNDS = 3  # times that people rank, the reward model learns and the policy practises
@@ -113,17 +85,16 @@ class Run(NamedTuple):
 
 def finish(model, out, name, history):
     """Write out/NAME.npz and out/NAME.jsonl; the resume file has done its duty -> the model."""
-    write_jsonl(out / f"{name}.jsonl", history)
-    save_model(
-        out / f"{name}.npz", model.kind, model.params, model.config, model.tokenizer, model.extra
-    )
+    data.write_jsonl(out / f"{name}.jsonl", history)
+    save_model(out / f"{name}.npz", model.kind, model.params, model.config, model.tokenizer,
+               model.extra)
     (out / f"{name}.resume.npz").unlink(missing_ok=True)
     return model
 
 
 def read_log(path):
     """JSONL file -> list of dicts."""
-    return [row for _, row in read_jsonl(path, {})]
+    return [row for _, row in data.read_jsonl(path, {})]
 
 
 # ---- step 1 ---------------------------------------------------------------------------------
@@ -136,21 +107,16 @@ def build_language_model(texts, size, rng):
     if longest > LONGEST_TEXT:
         raise InputError(
             f"a text has {longest} characters, at most {LONGEST_TEXT} are read at once; "
-            "separate documents by a blank line"
-        )
+            "separate documents by a blank line")
     parts = [text.split("\n", 1) for text in texts if "\n" in text] or [(t, t) for t in texts]
     longest_prompt = max(len(prompt) for prompt, _ in parts)
     limit = max(len(answer) for _, answer in parts) + 2  # EOS, and one character to overshoot
     block_size = max(longest + 2, longest_prompt + 2 + limit)  # BOS, \n or EOS
-    config = GPTConfig(
-        vocab_size=len(tokenizer), block_size=block_size,
-        n_layer=size.n_layer, n_head=size.n_head, n_embd=size.n_embd,
-    )
+    config = GPTConfig(vocab_size=len(tokenizer), block_size=block_size, n_layer=size.n_layer,
+                       n_head=size.n_head, n_embd=size.n_embd)
     params = init_params(config, rng)
-    return Model(
-        kind=LANGUAGE_MODEL, params=params, config=config, tokenizer=tokenizer,
-        extra={"max_new_tokens": limit},
-    )
+    return Model(kind=LANGUAGE_MODEL, params=params, config=config, tokenizer=tokenizer,
+                 extra={"max_new_tokens": limit})
 
 
 def run_pretrain(corpus_path, run, settings=PRETRAIN, size=Size(), more_texts=()):
@@ -162,21 +128,20 @@ def run_pretrain(corpus_path, run, settings=PRETRAIN, size=Size(), more_texts=()
     if model is not None:
         return model, read_log(run.out / "pretrained.jsonl")
     rng = stage_rng(run.seed, "pretrain")
-    documents = read_corpus(corpus_path)
+    documents = data.read_corpus(corpus_path)
     model = build_language_model(documents + list(more_texts), size, rng)
     examples = []
     for number, document in enumerate(documents, start=1):
         with at(f"{corpus_path}, document {number}"):
-            examples.append(encode_example(model.tokenizer, "", document, model.config.block_size))
+            examples.append(encode_text(model, "", document))
     n_held_out = min(HELD_OUT_TEXTS, len(examples) // 10)
-    texts = Texts(training=examples[n_held_out:], held_out=examples[:n_held_out])
-    history = train_language_model(
-        model.params, model.config, texts, settings, rng, run.out / "pretrained.resume.npz",
-        run.progress("pretrain"),
-    )
+    texts = data.Texts(training=examples[n_held_out:], held_out=examples[:n_held_out])
+    history = step1.train_language_model(model.params, model.config, texts, settings, rng,
+                                         run.out / "pretrained.resume.npz",
+                                         run.progress("pretrain"))
     entropy = {  # in nats per character: what a loss on this corpus is to be compared with
-        "unigram": unigram_entropy(examples, model.config.vocab_size),
-        "bigram": bigram_entropy(examples, model.config.vocab_size),
+        "unigram": step1.unigram_entropy(examples, model.config.vocab_size),
+        "bigram": step1.bigram_entropy(examples, model.config.vocab_size),
     }
     extra = model.extra | {"corpus_entropy": entropy, "documents": len(documents)}
     return finish(model._replace(extra=extra), run.out, "pretrained", history), history
@@ -193,14 +158,11 @@ def run_sft(model, demonstrations, run, settings=SFT):
     examples = []
     for number, (prompt, response) in enumerate(demonstrations, start=1):
         with at(f"demonstrations, line {number}"):
-            examples.append(
-                encode_example(model.tokenizer, prompt, response, model.config.block_size)
-            )
+            examples.append(encode_text(model, prompt, response))
     tuned = model._replace(params=model.params.copy())
-    history = train_language_model(
-        tuned.params, tuned.config, Texts(training=examples), settings,
-        stage_rng(run.seed, "sft"), run.out / "sft.resume.npz", run.progress("sft"),
-    )
+    history = step1.train_language_model(tuned.params, tuned.config, data.Texts(training=examples),
+                                         settings, stage_rng(run.seed, "sft"),
+                                         run.out / "sft.resume.npz", run.progress("sft"))
     return finish(tuned, run.out, "sft", history), history
 
 
@@ -216,7 +178,7 @@ def run_rank(world, models, run, count=RANKINGS, split="train", k=ANSWERS):
     number = run.number if split == "train" else 0
     path = run.out / (f"rankings_{number}.jsonl" if number else "rankings_held_out.jsonl")
     if run.resume and path.exists():
-        return read_rankings(path)
+        return data.read_rankings(path)
     rng = stage_rng(run.seed, "rank", number)
     questions = world.questions(split)
     prompts = [questions[i % len(questions)] for i in range(count)]
@@ -225,7 +187,7 @@ def run_rank(world, models, run, count=RANKINGS, split="train", k=ANSWERS):
     if not collected:
         raise InputError(f"no question got two different finished answers from {', '.join(models)}")
     rankings = rank_answers(world, collected, annotators, rng)
-    write_rankings(path, rankings)
+    data.write_rankings(path, rankings)
     return rankings
 
 
@@ -246,29 +208,26 @@ def run_reward(model, rankings, run, settings=REWARD, previous=None):
     else:
         params = previous.params.copy()
     with at("rankings"):
-        encoded = encode_rankings(model.tokenizer, rankings, model.config.block_size)
+        encoded = step2.encode_rankings(model.tokenizer, rankings, model.config.block_size)
         if not encoded:
             raise InputError("all answers are tied, nothing can be learned")
-    history = train_reward_model(
-        params, model.config, encoded, settings, rng, run.out / f"{name}.resume.npz",
-        run.progress("reward"),
-    )
+    history = step2.train_reward_model(params, model.config, encoded, settings, rng,
+                                       run.out / f"{name}.resume.npz", run.progress("reward"))
     rows = [ids for ranking in encoded for ids in ranking.rows]
     prompts = sorted({ranking.prompt for ranking in rankings if ranking.prompt})
     if prompts:
         rows = reference_rows(model, prompts, rng)
-    gain, bias = normalise_scores(params, score_rows(params, model.config, rows))
-    reward_model = Model(
-        kind=REWARD_MODEL, params=params, config=model.config, tokenizer=model.tokenizer,
-        extra=model.extra | {"gain": gain, "bias": bias},
-    )
+    gain, bias = step2.normalise_scores(params, step2.score_rows(params, model.config, rows))
+    reward_model = Model(kind=REWARD_MODEL, params=params, config=model.config,
+                         tokenizer=model.tokenizer,
+                         extra=model.extra | {"gain": gain, "bias": bias})
     return finish(reward_model, run.out, name, history), history
 
 
 def split_rankings(rankings, seed, share=0.2):
     """list of Ranking -> training, held out, with no prompt in common.  Raises InputError."""
     try:
-        return split_by_prompt(rankings, share, stage_rng(seed, "rank"))
+        return step2.split_by_prompt(rankings, share, stage_rng(seed, "rank"))
     except ValueError as error:
         raise InputError(f"{error}; give held-out rankings of your own") from None
 
@@ -292,23 +251,18 @@ def run_ppo(model, reward_model, prompts, run, settings=PPO, world=None, previou
     if policy is not None and value_model is not None:
         return policy, value_model, read_log(run.out / f"{name}.jsonl")
     start, start_values = previous or (model, reward_model)
-    models = PPOModels(
-        policy=start.params.copy(), ref_policy=model.params, reward_model=reward_model.params,
-        value_model=start_values.params.copy(), config=model.config,
-        reward_config=reward_model.config,
-    )
-    hooks = PPOHooks(watch=GoldWatch(world, model.tokenizer)) if world is not None else PPOHooks()
-    history = train_ppo(
-        models, encode_prompts(model, prompts),
-        replace(settings, max_new_tokens=model.extra["max_new_tokens"]),
-        stage_rng(run.seed, "ppo", run.number), hooks, run.out / f"{name}.resume.npz",
-        run.progress("ppo"),
-    )
+    models = step3.PPOModels(policy=start.params.copy(), ref_policy=model.params,
+                             reward_model=reward_model.params,
+                             value_model=start_values.params.copy(), config=model.config,
+                             reward_config=reward_model.config)
+    watch = None if world is None else GoldWatch(world, model.tokenizer)
+    history = step3.train_ppo(models, encode_prompts(model, prompts),
+                              replace(settings, max_new_tokens=model.extra["max_new_tokens"]),
+                              stage_rng(run.seed, "ppo", run.number), step3.PPOHooks(watch=watch),
+                              run.out / f"{name}.resume.npz", run.progress("ppo"))
     value_model = reward_model._replace(kind=VALUE_MODEL, params=models.value_model)
-    save_model(
-        run.out / f"{name}.value_model.npz", VALUE_MODEL, value_model.params, value_model.config,
-        value_model.tokenizer, value_model.extra,
-    )
+    save_model(run.out / f"{name}.value_model.npz", VALUE_MODEL, value_model.params,
+               value_model.config, value_model.tokenizer, value_model.extra)
     policy = model._replace(params=models.policy)
     return finish(policy, run.out, name, history), value_model, history
 
@@ -319,14 +273,13 @@ def answer_in_numbers(policy, reference, reward_model, value_model, prompt, kl_c
     -> {"prompt", "tokens" (T strings), "logprobs", "ref_logprobs", "kl", "rewards", "values",
     "advantages" (T,), "score", "kl_coef"}; T counts the response, EOS included.
     """
-    models = PPOModels(
-        policy=policy.params, ref_policy=reference.params, reward_model=reward_model.params,
-        value_model=value_model.params, config=policy.config, reward_config=reward_model.config,
-    )
+    models = step3.PPOModels(policy=policy.params, ref_policy=reference.params,
+                             reward_model=reward_model.params, value_model=value_model.params,
+                             config=policy.config, reward_config=reward_model.config)
     ids = encode_prompts(policy, [prompt])
     samples = sample(policy.params, policy.config, ids, policy.extra["max_new_tokens"], rng)
-    scores = score_samples(models, samples, PPO)
-    rollout = make_rollout(models, samples, scores, kl_coef, PPO)
+    scores = step3.score_samples(models, samples, PPO)
+    rollout = step3.make_rollout(models, samples, scores, kl_coef, PPO)
     said = rollout.response_mask[0] > 0  # (T,) bool
     tokens = [policy.tokenizer.decode([i]) for i in rollout.tokens[0, 1:][said]]
     return {

@@ -5,8 +5,7 @@ from collections import Counter
 
 import numpy as np
 
-from minirlhf.data import encode_example
-from minirlhf.rufus.answers import ask, response_logprob
+from minirlhf.rufus.answers import ask, encode_text, response_logprob
 from minirlhf.rufus.measure import evaluate_model, kl_to_reference, reward_accuracy
 from minirlhf.rufus.pipeline import DEMONSTRATIONS, stage_rng
 from minirlhf.step1_language_model import evaluate_loss
@@ -120,10 +119,7 @@ def shown_ranking(world, rankings):
 
 def demonstration_loss(pretrained, sft, demonstrations):
     """Loss on the responses of the demonstrations, before and after SFT, in nats per character."""
-    examples = []
-    for prompt, response in demonstrations:
-        size = sft.config.block_size
-        examples.append(encode_example(sft.tokenizer, prompt, response, size))
+    examples = [encode_text(sft, prompt, response) for prompt, response in demonstrations]
     before = evaluate_loss(pretrained.params, pretrained.config, examples, response_only=True)
     return before, evaluate_loss(sft.params, sft.config, examples, response_only=True)
 

@@ -267,16 +267,14 @@ class World:
         entry, contents = self.relations[relation][role], self.relations[relation]["contents"]
         fact = self.facts.get(person, {}).get(relation)
         if fact not in contents:
-            raise InputError(
-                f"key 'facts.{person}.{relation}': {fact!r} is no content of 'relations.{relation}'"
-            )
+            raise InputError(f"key 'facts.{person}.{relation}': {fact!r} is no content of "
+                             f"'relations.{relation}'")
         with at(f"relations.{relation}.{role}.question"):
             prompt = fill(entry["question"], {"subject": subject})
         if prompt in self.asked or prompt != self.read(prompt).strip():
             raise InputError(
                 f"relations.{relation}.{role}: key 'question': {prompt!r} is asked twice, has "
-                "spaces around it or a character of 'typed_as'"
-            )
+                "spaces around it or a character of 'typed_as'")
         answers = self._answers(person, relation, fact)  # (text, content word)
         texts, words = map(list, zip(*answers))
         rows = [self.units(text) for text in texts]
@@ -286,16 +284,13 @@ class World:
             for unit in row:
                 self.unit_ids.setdefault(unit, len(self.unit_ids))
             ids[r, : len(row)] = self.ids_of(row)
-        self.asked[prompt] = Question(
-            person=person, relation=relation, references=texts, contents=words, ids=ids,
-            lengths=lengths,
-        )
+        self.asked[prompt] = Question(person=person, relation=relation, references=texts,
+                                      contents=words, ids=ids, lengths=lengths)
         for text, word in answers:
             if self.stated(prompt, text) != word or self.badly_spaced(text):
                 raise InputError(
                     f"relations.{relation}: key 'contents.{word}': in {text!r} the spacing is "
-                    f"wrong, or {word!r} is not the one content word found in it"
-                )
+                    f"wrong, or {word!r} is not the one content word found in it")
 
     def _answers(self, person, relation, fact):
         """-> list of (text, content word): usual before further ones, no greeting first, the fact
@@ -367,9 +362,7 @@ def fill(template, parts):
     try:
         return template.format(**parts)
     except (KeyError, IndexError, ValueError, AttributeError, TypeError):
-        raise InputError(
-            f"template {template!r} cannot be filled from {list(parts)}"
-        ) from None
+        raise InputError(f"template {template!r} cannot be filled from {list(parts)}") from None
 
 
 def edit_tables(ids, references):

@@ -130,8 +130,7 @@ class Conversation:
     def tie(self, i):
         """Answer i shares the place that was given last."""
         if not self.tiers:
-            raise InputError(
-                self.say("Rank another answer first; this one can share its place."))
+            raise InputError(self.say("Rank another answer first; this one can share its place."))
         if i not in self.tiers[-1]:
             self.take_out(i)
             self.tiers[-1].append(i)

@@ -9,12 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from minirlhf.data import write_jsonl, write_preferences, write_rankings
-from minirlhf.teach.records import (
-    dense,
-    session_corrections,
-    session_rankings,
-    without_undone,
-)
+from minirlhf.teach.records import dense, session_corrections, session_rankings, without_undone
 
 # ---- one annotator with himself, two with each other ----------------------------------------
 
@@ -105,11 +100,9 @@ def export_session(rows, folder):
     -> list of the paths written; a file with nothing in it is not written.
     """
     folder, rankings, written = Path(folder), session_rankings(rows), []
-    demonstrations = []
-    for row in without_undone(rows):
-        if row["kind"] == "correction":
-            names = ("prompt", "completion", "source", "annotator")
-            demonstrations.append({name: row[name] for name in names})
+    names = ("prompt", "completion", "source", "annotator")
+    corrections = [row for row in without_undone(rows) if row["kind"] == "correction"]
+    demonstrations = [{name: row[name] for name in names} for row in corrections]
     if demonstrations:
         write_jsonl(folder / "sft.jsonl", demonstrations)
         written.append(folder / "sft.jsonl")

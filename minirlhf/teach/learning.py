@@ -26,42 +26,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minirlhf import step2_reward_model as step2
 from minirlhf.adam import adam_step, clip_gradient, init_adam
 from minirlhf.checkpoint import Model, load_model
-from minirlhf.data import (
-    encode_example,
-    make_batch,
-    read_prompts,
-    read_rankings,
-    shuffled_order,
-)
+from minirlhf.data import make_batch, read_prompts, read_rankings, shuffled_order
 from minirlhf.errors import InputError, at
 from minirlhf.gpt import Params, with_scalar_head
-from minirlhf.rufus.answers import encode_prompts, reference_rows
-from minirlhf.rufus.pipeline import LANGUAGE_MODEL, REWARD_MODEL
+from minirlhf.rufus.answers import encode_prompts, encode_text, reference_rows
+from minirlhf.rufus.pipeline import LANGUAGE_MODEL
 from minirlhf.rufus.world import data_folder
 from minirlhf.step1_language_model import language_model_loss
-from minirlhf.step2_reward_model import (
-    RewardModelSettings,
-    encode_rankings,
-    normalise_scores,
-    pair_accuracy,
-    score_rankings,
-    score_rows,
-    train_reward_model,
-)
 from minirlhf.step3_ppo import PPOModels, PPOSettings, train_ppo
-from minirlhf.teach.records import (
-    FORMAT,
-    LABELS,
-    as_round,
-    labels_of,
-    round_ranking,
-    session_corrections,
-    session_rankings,
-    votes_of,
-    without_undone,
-)
+from minirlhf.teach import records
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +96,7 @@ def first_settings(lang, seed, settings):
     """-> the text of the first record's field `settings`."""
     folder = data_folder(lang)
     checksum = zlib.crc32((folder / "pretrained.npz").read_bytes())
-    rows = {"format": FORMAT, "lang": str(lang), "seed": seed, "pretrained": checksum}
+    rows = {"format": records.FORMAT, "lang": str(lang), "seed": seed, "pretrained": checksum}
     return json.dumps(rows | asdict(settings), ensure_ascii=False)
 
 
@@ -128,22 +104,21 @@ def load_setup(rows, path):
     """A session's rows -> Setup.  Raises InputError if its first record cannot be followed."""
     try:
         known = dict(json.loads(rows[0]["settings"]))
-        found, lang, seed = known.pop("format"), known.pop("lang"), known.pop("seed")
+        form, lang, seed = known.pop("format"), known.pop("lang"), known.pop("seed")
         checksum = known.pop("pretrained")
         settings = TeachSettings(**known)
         for name, value in asdict(TeachSettings()).items():
             if not isinstance(getattr(settings, name), (type(value), int)):
                 raise TypeError(f"{name} {getattr(settings, name)!r} is no {type(value).__name__}")
-        if found != FORMAT or not isinstance(lang, str) or type(seed) is not int or seed < 0:
-            raise ValueError(f"format {found!r}, lang {lang!r}, seed {seed!r}")
+        if form != records.FORMAT or not isinstance(lang, str) or type(seed) is not int or seed < 0:
+            raise ValueError(f"format {form!r}, lang {lang!r}, seed {seed!r}")
         dtype = {"float32": np.float32, "float64": np.float64}[settings.dtype]
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise InputError(f"{path}: the first record cannot be read ({error})") from None
     folder = data_folder(lang)
     if zlib.crc32((folder / "pretrained.npz").read_bytes()) != checksum:
         raise InputError(
-            f"{path}: was taught to another {folder / 'pretrained.npz'}; start a new session"
-        )
+            f"{path}: was taught to another {folder / 'pretrained.npz'}; start a new session")
     base = load_model(folder / "pretrained.npz", LANGUAGE_MODEL)
     params = Params(base.params.shapes, dtype)
     params.flat[...] = base.params.flat
@@ -167,13 +142,6 @@ def model_of(setup, params):
     return setup.base._replace(params=params)
 
 
-def reward_model_of(setup, state):
-    """-> the reward Model of a State, or None."""
-    if state.reward is None:
-        return None
-    return setup.base._replace(kind=REWARD_MODEL, params=state.reward)
-
-
 # ---- one learning ---------------------------------------------------------------------------
 
 
@@ -183,32 +151,27 @@ def learn(setup, state, rows, number, progress=iter):
     progress wraps PPO's range of iterations.
     """
     settings, base = setup.settings, setup.base
-    counted = without_undone(rows[:number])
+    counted = records.without_undone(rows[:number])
     rng = np.random.default_rng([setup.seed, number])
     policy, sft = state.policy.copy(), base.params.copy()
 
-    corrections = session_corrections(counted)
+    corrections = records.session_corrections(counted)
     if corrections:
-        size = base.config.block_size
-        examples = [encode_example(base.tokenizer, *pair, size) for pair in corrections]
+        examples = [encode_text(base, *pair) for pair in corrections]
         learn_corrections(sft, base.config, examples, settings, rng)
         learn_corrections(policy, base.config, examples, settings, rng)
 
-    reward = learn_reward_model(setup, sft, session_rankings(counted), rng)
+    reward = learn_reward_model(setup, sft, records.session_rankings(counted), rng)
     if reward is not None:
-        asked = [row["prompt"] for row in counted if row["kind"] in LABELS[:-1]]
+        asked = [row["prompt"] for row in counted if row["kind"] in records.LABELS[:-1]]
         prompts = list(dict.fromkeys(setup.taught + asked))
-        ppo = PPOSettings(
-            iterations=settings.iterations, rollout_size=settings.rollout_size,
-            ppo_epochs=settings.ppo_epochs, minibatch_size=settings.minibatch_size,
-            learning_rate=settings.learning_rate, clip_range=settings.clip_range,
-            kl_coef=settings.kl_coef, warmup=1, schedule="constant",
-            max_new_tokens=base.extra["max_new_tokens"], threads=settings.threads,
-        )
-        models = PPOModels(
-            policy=policy, ref_policy=sft, reward_model=reward, value_model=reward.copy(),
-            config=base.config, reward_config=base.config,
-        )
+        ppo = PPOSettings(iterations=settings.iterations, rollout_size=settings.rollout_size,
+                          ppo_epochs=settings.ppo_epochs, minibatch_size=settings.minibatch_size,
+                          learning_rate=settings.learning_rate, clip_range=settings.clip_range,
+                          kl_coef=settings.kl_coef, warmup=1, schedule="constant",
+                          max_new_tokens=base.extra["max_new_tokens"], threads=settings.threads)
+        models = PPOModels(policy=policy, ref_policy=sft, reward_model=reward,
+                           value_model=reward.copy(), config=base.config, reward_config=base.config)
         train_ppo(models, encode_prompts(base, prompts), ppo, rng, progress=progress)
     history = state.history + [look_back(setup, state, rows, number)]
     return State(version=rows[number]["version"], key=0, policy=policy, sft=sft, reward=reward,
@@ -243,22 +206,20 @@ def learn_reward_model(setup, sft, rankings, rng):
     size = base.config.block_size
     if not rankings and not setup.seeds:
         return None
-    encoded = encode_rankings(base.tokenizer, rankings, size) * settings.weight
-    encoded += encode_rankings(base.tokenizer, setup.seeds, size)
+    encoded = step2.encode_rankings(base.tokenizer, rankings, size) * settings.weight
+    encoded += step2.encode_rankings(base.tokenizer, setup.seeds, size)
     room = settings.reward_steps * settings.reward_batch  # rankings that fit into the time
     epochs = max(1, min(settings.reward_epochs, room // len(encoded)))
     encoded = [encoded[i] for i in rng.permutation(len(encoded))[:room]]
-    small = RewardModelSettings(
-        batch_size=settings.reward_batch, epochs=epochs, warmup=4,
-        learning_rate=settings.reward_learning_rate,
-    )
+    small = step2.RewardModelSettings(batch_size=settings.reward_batch, epochs=epochs, warmup=4,
+                                      learning_rate=settings.reward_learning_rate)
     reward = with_scalar_head(sft, base.config, rng)
-    train_reward_model(reward, base.config, encoded, small, rng)
+    step2.train_reward_model(reward, base.config, encoded, small, rng)
     samples = reference_rows(model_of(setup, sft), setup.taught, rng, 128)
     if samples:
-        scores = score_rows(reward, base.config, samples)
+        scores = step2.score_rows(reward, base.config, samples)
         if scores.std() > 0:
-            normalise_scores(reward, scores)
+            step2.normalise_scores(reward, scores)
     return reward
 
 
@@ -271,27 +232,25 @@ def look_back(setup, state, rows, number):
     seen them, puts in the annotator's order, "pairs": how many}; None where nothing was said.
     """
     done = state.history[-1]["record"] if state.history else 0
-    counted = without_undone(rows[:number])
-    labelled = {row["of"] for row in counted if row["kind"] in LABELS[:-1]}
+    counted = records.without_undone(rows[:number])
+    labelled = {row["of"] for row in counted if row["kind"] in records.LABELS[:-1]}
     new = sorted(labelled - {row["of"] for row in counted if row["number"] < done})
     natural, rankings = [], []
     for place in new:
-        asked, labels = as_round(rows[place]), labels_of(counted, place)
-        votes = votes_of(labels)[1]
-        for vote, name in zip(votes, asked.models):
-            if name == f"v{state.version}":
-                natural.append(vote)
-        rankings.append(round_ranking(asked, labels, ""))
-    row = {"version": rows[number]["version"], "judged": state.version, "record": number}
-    row |= {"rounds": len(labelled)}
-    row |= {"natural": float(np.mean(natural)) if natural else None}
-    row |= {"votes": len(natural), "agreement": None, "pairs": 0}
+        asked, labels = records.as_round(rows[place]), records.labels_of(counted, place)
+        votes = zip(records.votes_of(labels)[1], asked.models)
+        natural += [vote for vote, name in votes if name == f"v{state.version}"]
+        rankings.append(records.round_ranking(asked, labels, ""))
+    share = float(np.mean(natural)) if natural else None
+    row = {"version": rows[number]["version"], "judged": state.version, "record": number,
+           "rounds": len(labelled), "natural": share, "votes": len(natural), "agreement": None,
+           "pairs": 0}
     rankings = [ranking for ranking in rankings if max(ranking.ranks) > 1]
     if state.reward is not None and rankings:
         base = setup.base
-        encoded = encode_rankings(base.tokenizer, rankings, base.config.block_size)
+        encoded = step2.encode_rankings(base.tokenizer, rankings, base.config.block_size)
         ranks = [ranking.ranks for ranking in encoded]
-        scores = score_rankings(state.reward, base.config, encoded)
-        row["agreement"] = pair_accuracy(scores, ranks)
+        scores = step2.score_rankings(state.reward, base.config, encoded)
+        row["agreement"] = step2.pair_accuracy(scores, ranks)
         row["pairs"] = sum(int((np.subtract.outer(r, r) < 0).sum()) for r in ranks)
     return row

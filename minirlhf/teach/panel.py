@@ -19,18 +19,8 @@ import os
 import sys
 
 from minirlhf.errors import InputError
+from minirlhf.teach import panel_html
 from minirlhf.teach.actions import Conversation
-from minirlhf.teach.panel_html import (
-    answer_html,
-    comparisons_html,
-    corrections_html,
-    history_html,
-    history_png,
-    place_name,
-    question_html,
-    status_html,
-    title_html,
-)
 from minirlhf.teach.records import votes_of
 from minirlhf.teach.show import in_kernel
 from minirlhf.teach.terminal import Keyboard, follow, show_round, teach
@@ -103,8 +93,8 @@ class Panel:
     def make_widgets(self):
         """All widgets, in the order in which the Tab key reaches them."""
         kit, talk, say = self.kit, self.conversation, self.say
-        title = kit.HTML(title_html(
-            talk.who_teaches(), talk.kept_where(), self.session.simulated))
+        title = kit.HTML(
+            panel_html.title_html(talk.who_teaches(), talk.kept_where(), self.session.simulated))
         self.question, self.answers = kit.HTML(), []  # answers: of (HTML, four Buttons, their box)
         self.answer_box = kit.VBox()
         self.all_natural = self.button(say("all natural"), "110px", talk.natural)
@@ -120,14 +110,12 @@ class Panel:
         self.bar = kit.IntProgress(layout=kit.Layout(display="none", width="300px"))
         self.status, self.table, self.history = kit.HTML(), kit.HTML(), kit.HTML()
         self.status.add_class("rufus-said")
-        self.box = kit.VBox([
-            title, self.question, self.answer_box,
-            self.in_line(self.all_natural, self.skip_button, self.undo_button),
-            self.in_line(self.correction, self.correct_button, self.corrections),
-            self.in_line(self.own, self.own_button),
-            self.in_line(self.learn_button, self.next_button, self.bar),
-            self.status, self.table, self.history,
-        ])
+        self.box = kit.VBox([title, self.question, self.answer_box,
+                             self.in_line(self.all_natural, self.skip_button, self.undo_button),
+                             self.in_line(self.correction, self.correct_button, self.corrections),
+                             self.in_line(self.own, self.own_button),
+                             self.in_line(self.learn_button, self.next_button, self.bar),
+                             self.status, self.table, self.history])
         self.box.add_class("rufus")
 
     def in_line(self, *widgets):
@@ -139,20 +127,17 @@ class Panel:
 
     def button(self, description, width, method, *arguments, tooltip=""):
         """-> a Button that calls method(*arguments)."""
-        button = self.kit.Button(
-            description=description, tooltip=tooltip or description,
-            layout=self.kit.Layout(width=width),
-        )
+        button = self.kit.Button(description=description, tooltip=tooltip or description,
+                                 layout=self.kit.Layout(width=width))
         self.actions[button] = (method, arguments)
         button.on_click(self.pressed)
         return button
 
     def field(self, description, word, method):
         """-> a Text and the Button beside it; Enter in the Text does what the Button does."""
-        text = self.kit.Text(
-            description=description, continuous_update=False, layout=self.kit.Layout(width="460px"),
-            style={"description_width": "110px"},
-        )
+        text = self.kit.Text(description=description, continuous_update=False,
+                             layout=self.kit.Layout(width="460px"),
+                             style={"description_width": "110px"})
         text.on_msg(self.key_in_field)
         text.observe(self.field_changed, "value")
         self.actions[text] = (self.take, (method, text))
@@ -164,8 +149,7 @@ class Panel:
         text = self.kit.HTML(layout=self.kit.Layout(flex="1 1 300px", min_width="200px"))
         talk, say = self.conversation, self.say
         buttons = [
-            self.button("", "70px", talk.rank, i, tooltip=say(
-                "answer {n} takes this place", n=n)),
+            self.button("", "70px", talk.rank, i, tooltip=say("answer {n} takes this place", n=n)),
             self.button("", "80px", talk.tie, i, tooltip=say(
                 "answer {n} is as good as the one ranked before", n=n)),
             self.button("", "80px", talk.best, i, tooltip=say("answer {n} is the best", n=n)),
@@ -224,7 +208,7 @@ class Panel:
             said = self.say("Interrupted. Every label is kept; press a button to go on.")
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
-        self.status.value = status_html(said, wrong)
+        self.status.value = panel_html.status_html(said, wrong)
 
     def look_again(self):
         """Raises InputError if another cell has asked a question that the person has not seen."""
@@ -249,7 +233,7 @@ class Panel:
 
     def learn(self):
         """Rufus learns, and the bar shows how far he is."""
-        self.status.value = status_html(self.conversation.start_learning(), False)
+        self.status.value = panel_html.status_html(self.conversation.start_learning(), False)
         self.set_busy(True)
         try:
             return self.conversation.learn(self.progress)
@@ -279,15 +263,15 @@ class Panel:
         """Write everything that depends on the session into the widgets."""
         session, talk, asked = self.session, self.conversation, self.session.round
         self.shown = asked
-        self.question.value = question_html(talk.asked(), asked.prompt) if asked else ""
+        self.question.value = panel_html.question_html(talk.asked(), asked.prompt) if asked else ""
         self.show_answers(asked.responses if asked else [])
-        self.corrections.value = corrections_html(self.say, votes_of(session.labels)[3])
+        self.corrections.value = panel_html.corrections_html(self.say, votes_of(session.labels)[3])
         comparisons = talk.learned.comparisons if talk.learned else []
-        self.table.value = comparisons_html(self.say, comparisons)
+        self.table.value = panel_html.comparisons_html(self.say, comparisons)
         if session.history != self.drawn:
             self.drawn = session.history
-            self.png = history_png(self.say, self.drawn, session.simulated)
-        self.history.value = history_html(talk.history(session.history[-1:]), self.png)
+            self.png = panel_html.history_png(self.say, self.drawn, session.simulated)
+        self.history.value = panel_html.history_html(talk.history(session.history[-1:]), self.png)
 
     def show_answers(self, texts):
         """The answers of the open round, and on their buttons what was said about them."""
@@ -299,9 +283,9 @@ class Panel:
             places = {i: place for place, tier in enumerate(tiers, start=1) for i in tier}
             ranks = [places.get(i, 0) for i in range(k)]
         for i, (text, buttons, _) in enumerate(self.answers[:k]):
-            text.value = answer_html(i + 1, texts[i])
+            text.value = panel_html.answer_html(i + 1, texts[i])
             place = ranks[i] if ranks else 0
-            mark(buttons[0], place_name(say, place or len(tiers) + 1), place)
+            mark(buttons[0], panel_html.place_name(say, place or len(tiers) + 1), place)
             mark(buttons[1], say("= tie"), False)
             mark(buttons[2], say("best"), best and best[i] == 1)
             mark(buttons[3], say("unnatural"), natural and not natural[i], "danger")

@@ -78,9 +78,7 @@ def question_html(sentence, prompt):
 
 def answer_html(number, text):
     """One answer with its number."""
-    return (
-        f'<div class="rufus-answer"><span class="rufus-number">{number}</span>{safe(text)}</div>'
-    )
+    return f'<div class="rufus-answer"><span class="rufus-number">{number}</span>{safe(text)}</div>'
 
 
 def status_html(text, wrong):
@@ -115,8 +113,7 @@ def comparisons_html(say, comparisons):
             rows.append(f"<tr><td>{safe(old)}</td><td>{shown}</td><td>{note}</td></tr>")
         tables.append(
             f'<table class="rufus-table"><caption>{caption}</caption>'
-            f'<thead><tr>{head}<th></th></tr></thead><tbody>{"".join(rows)}</tbody></table>'
-        )
+            f'<thead><tr>{head}<th></th></tr></thead><tbody>{"".join(rows)}</tbody></table>')
     return "".join(tables)
 
 
@@ -142,8 +139,7 @@ def history_png(say, history, simulated):
     natural, agreement = column(history, "natural"), column(history, "agreement")  # (N,) each
     if not (np.isfinite(natural).any() or np.isfinite(agreement).any()):
         return None
-    names = (say("natural answers, by your votes"),
-             say("reward model agrees with your new pairs"))
+    names = (say("natural answers, by your votes"), say("reward model agrees with your new pairs"))
     if simulated:
         names = (say("natural answers, by the SIMULATED annotator's votes"),
                  say("reward model agrees with the SIMULATED annotator's new pairs"))

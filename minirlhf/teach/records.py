@@ -156,10 +156,8 @@ def without_undone(rows):
 
 def as_round(row):
     """A round's row -> Round."""
-    return Round(
-        number=row["number"], prompt=row["prompt"], responses=list(row["responses"]),
-        models=list(row["models"]), version=row["version"], again=row["of"],
-    )
+    return Round(number=row["number"], prompt=row["prompt"], responses=list(row["responses"]),
+                 models=list(row["models"]), version=row["version"], again=row["of"])
 
 
 def labels_of(rows, number):
@@ -210,17 +208,15 @@ def round_ranking(asked, labels, annotator):
 
 def session_rankings(rows):
     """-> list of Ranking, one for each round with a label that orders something."""
-    rankings, rounds, labels = [], {}, {}
+    rounds, labels = {}, {}
     for row in without_undone(rows):
         if row["kind"] == "round":
             rounds[row["number"]] = as_round(row)
         if row["kind"] in LABELS:
             labels.setdefault(row["of"], []).append(row)
-    for number, given in sorted(labels.items()):
-        ranking = round_ranking(rounds[number], given, given[0]["annotator"])
-        if max(ranking.ranks) > 1:
-            rankings.append(ranking)
-    return rankings
+    rankings = [round_ranking(rounds[number], given, given[0]["annotator"])
+                for number, given in sorted(labels.items())]
+    return [ranking for ranking in rankings if max(ranking.ranks) > 1]
 
 
 def session_corrections(rows):

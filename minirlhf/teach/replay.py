@@ -41,10 +41,10 @@ def key_of(rows, numbers):
     return zlib.crc32(text.encode("utf-8"))
 
 
-def compute_states(setup, rows, known=(), progress=iter, when_done=None):
+def compute_states(setup, rows, known=(), progress=iter, path=None):
     """Rows -> list of State, the pretrained model first, one more for each learning that counts.
 
-    known: States of before, used where their records are the same.  when_done(states) is called
+    known: States of before, used where their records are the same.  path: the models file, written
     after each learning that had to be computed.
     """
     by_key = {state.key: state for state in known}
@@ -58,8 +58,8 @@ def compute_states(setup, rows, known=(), progress=iter, when_done=None):
     for i in range(start, len(numbers)):
         state = learn(setup, states[-1], rows, numbers[i], progress)
         states.append(state._replace(key=keys[i]))
-        if when_done is not None:
-            when_done(states)
+        if path is not None:
+            save_states(path, states)
     return states
 
 
@@ -90,8 +90,7 @@ def save_states(path, states):
         arrays[f"{i}.policy"], arrays[f"{i}.sft"] = state.policy.flat, state.sft.flat
         if state.reward is not None:
             arrays[f"{i}.reward"] = state.reward.flat
-        meta.append({"at": i, "version": state.version, "key": state.key,
-                     "history": state.history})
+        meta.append({"at": i, "version": state.version, "key": state.key, "history": state.history})
     write_arrays(path, arrays, {"kind": "models of a session", "states": meta})
 
 

@@ -110,10 +110,8 @@ def read_typed(base, text, what):
         raise InputError(f"the {what} is empty")
     unknown = sorted({char for char in text if char not in base.tokenizer.vocab or char < " "})
     if unknown:
-        raise InputError(
-            f"Rufus does not know {' '.join(map(repr, unknown))}; he knows "
-            f"{base.tokenizer.vocab.strip()}"
-        )
+        raise InputError(f"Rufus does not know {' '.join(map(repr, unknown))}; he knows "
+                         f"{base.tokenizer.vocab.strip()}")
     return text
 
 

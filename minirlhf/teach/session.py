@@ -22,34 +22,10 @@ import numpy as np
 
 from minirlhf.checkpoint import save_model
 from minirlhf.errors import InputError
-from minirlhf.rufus.pipeline import LANGUAGE_MODEL
+from minirlhf.rufus.pipeline import LANGUAGE_MODEL, REWARD_MODEL
 from minirlhf.rufus.world import data_folder
-from minirlhf.teach.learning import (
-    TeachSettings,
-    first_settings,
-    load_setup,
-    model_of,
-    reward_model_of,
-)
-from minirlhf.teach.records import (
-    LABELS,
-    append_row,
-    as_round,
-    labels_of,
-    make_row,
-    mend,
-    read_session,
-    without_undone,
-)
-from minirlhf.teach.replay import compute_states, learnings, load_states, save_states
-from minirlhf.teach.rounds import (
-    compare,
-    due_again,
-    label_fields,
-    next_question,
-    read_question,
-    speak,
-)
+from minirlhf.teach import learning, records, rounds
+from minirlhf.teach.replay import compute_states, learnings, load_states
 
 
 class Learned(NamedTuple):
@@ -61,7 +37,7 @@ class Learned(NamedTuple):
 
 
 def open_session(path, lang=None, annotator=None, seed=0, simulated=False,
-                 settings=TeachSettings(), progress=iter):
+                 settings=learning.TeachSettings(), progress=iter):
     """Start a session in a new file, or go on with an old one -> Session.
 
     lang and annotator of a new one are "en" and "me" where None is given.  An old one keeps its own
@@ -70,10 +46,10 @@ def open_session(path, lang=None, annotator=None, seed=0, simulated=False,
     """
     path = Path(path)
     if path.exists() and path.stat().st_size:
-        mend(path)
+        records.mend(path)
     if not path.exists() or not path.stat().st_size:
         start_session(path, lang or "en", annotator or "me", seed, simulated, settings)
-    rows = read_session(path)
+    rows = records.read_session(path)
     kept = rows[0]["annotator"], rows[0]["simulated"]
     if kept != (annotator or kept[0], simulated):
         who = "simulated annotator" if kept[1] else "annotator"
@@ -91,10 +67,10 @@ def start_session(path, lang, annotator, seed, simulated, settings):
         raise InputError(f"--lang {lang}: {model} is missing; the verb pretrain makes it")
     if not annotator.strip() or not annotator.isprintable():
         raise InputError(f"the annotator's name {annotator!r} should be one line of text")
-    text = first_settings(lang, seed, settings)
-    row = make_row("session", 0, annotator, simulated, 0, settings=text)
-    load_setup([row], path)
-    append_row(path, row, 0)
+    text = learning.first_settings(lang, seed, settings)
+    row = records.make_row("session", 0, annotator, simulated, 0, settings=text)
+    learning.load_setup([row], path)
+    records.append_row(path, row, 0)
 
 
 class Session:
@@ -106,10 +82,11 @@ class Session:
         self.models_path = path.with_suffix(".models.npz")
         self.rows = rows
         self.size = path.stat().st_size
-        self.setup = load_setup(rows, path)
+        self.setup = learning.load_setup(rows, path)
         self.lang = json.loads(rows[0]["settings"])["lang"]
         self.annotator, self.simulated = rows[0]["annotator"], rows[0]["simulated"]
-        self.rounds = {row["number"]: as_round(row) for row in rows if row["kind"] == "round"}
+        asked = [row for row in rows if row["kind"] == "round"]
+        self.rounds = {row["number"]: records.as_round(row) for row in asked}
         self.states = []  # of State: the versions that count, the pretrained model first
         self._compute(load_states(self.models_path, self.setup), progress)
         self.round = self._unfinished_round()  # the Round that labels are for, or None
@@ -133,25 +110,26 @@ class Session:
     @property
     def rufus(self):
         """The current policy, a Model for pipeline.ask."""
-        return model_of(self.setup, self.states[-1].policy)
+        return learning.model_of(self.setup, self.states[-1].policy)
 
     @property
     def reward_model(self):
         """The current reward model, for pipeline.score_texts; None before the first ranking."""
-        return reward_model_of(self.setup, self.states[-1])
+        base, params = self.setup.base, self.states[-1].reward
+        return None if params is None else base._replace(kind=REWARD_MODEL, params=params)
 
     @property
     def labels(self):
         """Rows of the labels of the open round that count."""
-        return labels_of(self.rows, self.round.number) if self.round else []
+        return records.labels_of(self.rows, self.round.number) if self.round else []
 
     @property
     def news(self):
         """Are there labels that Rufus has not learned from?"""
         numbers = learnings(self.rows)
         last = numbers[-1] if numbers else 0
-        new = [row for row in without_undone(self.rows) if row["number"] > last]
-        return any(row["kind"] in LABELS[:-1] for row in new)
+        new = [row for row in records.without_undone(self.rows) if row["number"] > last]
+        return any(row["kind"] in records.LABELS[:-1] for row in new)
 
     @property
     def unlearned(self):
@@ -171,22 +149,20 @@ class Session:
         number = len(self.rows)
         rng = np.random.default_rng([self.setup.seed, number])
         if question is None and again is None:
-            again = due_again(self.setup, self.rounds, self.rows)
+            again = rounds.due_again(self.setup, self.rounds, self.rows)
         if again is not None:
             prompt, texts, names = again.prompt, again.responses, again.models
         else:
             if question is None:
-                prompt = next_question(self.setup, self.rounds)
+                prompt = rounds.next_question(self.setup, self.rounds)
             else:
-                prompt = read_question(self.setup.base, question)
-            texts, names = speak(self.setup, self.states, prompt, rng)
+                prompt = rounds.read_question(self.setup.base, question)
+            texts, names = rounds.speak(self.setup, self.states, prompt, rng)
         order = rng.permutation(len(texts))
         mine = again is not None and self.rounds.get(again.number) == again
-        self._append(
-            "round", prompt=prompt, responses=[texts[i] for i in order],
-            models=[names[i] for i in order], of=again.number if mine else -1,
-        )
-        self.rounds[number] = self.round = as_round(self.rows[-1])
+        self._append("round", prompt=prompt, responses=[texts[i] for i in order],
+                     models=[names[i] for i in order], of=again.number if mine else -1)
+        self.rounds[number] = self.round = records.as_round(self.rows[-1])
         return self.round
 
     def label(self, kind, value=None):
@@ -198,7 +174,7 @@ class Session:
         """
         if self.round is None:
             raise InputError("no question is open; ask one first")
-        fields = label_fields(self.setup.base, self.round, kind, value)
+        fields = rounds.label_fields(self.setup.base, self.round, kind, value)
         self._append(kind, of=self.round.number, prompt=self.round.prompt, **fields)
 
     def undo(self, progress=iter):
@@ -206,7 +182,7 @@ class Session:
 
         Where Rufus had learned from it, the models of before come back.
         """
-        given = [row for row in without_undone(self.rows) if row["kind"] in LABELS]
+        given = [row for row in records.without_undone(self.rows) if row["kind"] in records.LABELS]
         if not given:
             return None
         self._append("undo", of=given[-1]["number"], prompt=given[-1]["prompt"])
@@ -242,11 +218,9 @@ class Session:
         prompts = [(self.round.prompt, True)] if self.round else []
         if fresh:
             prompts.append((fresh[self.version % len(fresh)], False))
-        seed = [self.setup.seed, len(self.rows), self.version]
-        now, comparisons = self.states[-1], []
-        for prompt, taught in prompts:
-            comparisons.append(compare(self.setup, before, now, prompt, taught, seed))
-        return comparisons
+        now, seed = self.states[-1], [self.setup.seed, len(self.rows), self.version]
+        return [rounds.compare(self.setup, before, now, prompt, taught, seed)
+                for prompt, taught in prompts]
 
     def save_rufus(self, path=None):
         """Write the current policy where `chat` and `evaluate` can read it -> path."""
@@ -260,23 +234,20 @@ class Session:
     def _append(self, kind, version=None, **fields):
         """One record, into the file first."""
         version = self.version if version is None else version
-        row = make_row(kind, len(self.rows), self.annotator, self.simulated, version, **fields)
-        self.size = append_row(self.path, row, self.size)
+        row = records.make_row(kind, len(self.rows), self.annotator, self.simulated, version,
+                               **fields)
+        self.size = records.append_row(self.path, row, self.size)
         self.rows.append(row)
 
     def _compute(self, known, progress):
         """States from rows; the models file follows."""
-        self.states = compute_states(self.setup, self.rows, known, progress, self._save)
-
-    def _save(self, states):
-        """A learning is done: remember its models."""
-        save_states(self.models_path, states)
+        self.states = compute_states(self.setup, self.rows, known, progress, self.models_path)
 
     def _unfinished_round(self):
         """The Round to go on with after a start: the last one, unless skipped or learned from."""
         last = max(self.rounds, default=None)
         if last is None:
             return None
-        kinds = {row["kind"] for row in labels_of(self.rows, last)}
+        kinds = {row["kind"] for row in records.labels_of(self.rows, last)}
         done = "skip" in kinds or (kinds and not self.news)
         return None if done else self.rounds[last]

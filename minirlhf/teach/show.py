@@ -26,9 +26,8 @@ def canvas(height=3.0, rows=1, columns=1, widths=None, heights=None):
     from matplotlib.figure import Figure
 
     fig = Figure(figsize=(WIDTH, height), facecolor=CARD, layout="constrained")
-    axes = fig.subplots(
-        rows, columns, squeeze=False, width_ratios=widths, height_ratios=heights
-    )  # (rows, columns)
+    axes = fig.subplots(rows, columns, squeeze=False, width_ratios=widths,
+                        height_ratios=heights)  # (rows, columns)
     return fig, list(axes.ravel())
 
 

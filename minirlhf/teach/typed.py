@@ -56,8 +56,7 @@ def read_line(line, k, say):
         raise InputError(say("Which ones? u 1 3, or u all, or ok if all sound natural."))
     if re.fullmatch(r"[\d\s>=＞＝]+", text):
         return read_order(text, k, say)
-    raise InputError(
-        say("That is not understood. Type ? for help; a correction begins with =."))
+    raise InputError(say("That is not understood. Type ? for help; a correction begins with =."))
 
 
 def number_of(word, k, say):
@@ -102,9 +101,7 @@ def as_typed(kind, value, k):
 
 def in_words(ranks):
     """[2, 1, 3, 3] -> "2 > 1 > 3 = 4"."""
-    tiers = []
-    for rank in sorted(set(ranks)):
-        tiers.append([i for i, r in enumerate(ranks) if r == rank])
+    tiers = [[i for i, r in enumerate(ranks) if r == rank] for rank in sorted(set(ranks))]
     return tiers_in_words(tiers)
 
 

@@ -19,16 +19,9 @@ from math import exp, log, log10
 
 import numpy as np
 
+from minirlhf import gpt
 from minirlhf.data import encode_prompt, read_prompts
 from minirlhf.errors import InputError, at
-from minirlhf.gpt import (
-    GPTConfig,
-    Params,
-    init_params,
-    scalar_head_backward,
-    scalar_head_forward,
-    with_scalar_head,
-)
 from minirlhf.layers import (
     entropy_forward,
     exact_kl,
@@ -101,9 +94,8 @@ def walk_ppo(stop=None):
     advantage = float(advantages[0, 0])
     probs = softmax(logits)  # (V,)
     onehot_minus_probs = np.array([1.0, 0.0]) - probs  # (V,)
-    loss, dlogprobs, stats = ppo_policy_loss(
-        logprobs, old_logprobs[:1], advantages[:1], mask[:1], clip_range
-    )
+    loss, dlogprobs, stats = ppo_policy_loss(logprobs, old_logprobs[:1], advantages[:1], mask[:1],
+                                             clip_range)
     dloss_dlogits = token_logprobs_backward(dlogprobs, cache)  # (1, 1, V)  downhill
     dlogits = -dloss_dlogits[0, 0]  # (V,)  uphill
     if stop == 4 or (stop == "ratio" and ratio != 1):
@@ -116,9 +108,8 @@ def walk_ppo(stop=None):
     ratio = exp(log_ratio)
     advantage = float(advantages[1, 0])
     onehot_minus_probs = np.array([0.0, 1.0]) - probs  # (V,)
-    loss, dlogprobs, stats = ppo_policy_loss(
-        logprobs, old_logprobs[1:], advantages[1:], mask[1:], clip_range
-    )
+    loss, dlogprobs, stats = ppo_policy_loss(logprobs, old_logprobs[1:], advantages[1:], mask[1:],
+                                             clip_range)
     dloss_dlogits = token_logprobs_backward(dlogprobs, cache)  # (1, 1, V)
     dlogits = -dloss_dlogits[0, 0]  # (V,)
     if stop == 5 or (stop == "ratio" and ratio != 1):
@@ -226,13 +217,13 @@ def walk_reward(stop=None):
 
     The trunk is left out: each answer's hidden state is one channel, so its score is one weight.
     """
-    params = Params({"head_w": (3,), "head_b": (1,)}, np.float64)
+    params = gpt.Params({"head_w": (3,), "head_b": (1,)}, np.float64)
     params.head_w[...] = [0, 0, log(2)]
     hidden = np.eye(3)[:, None]  # (B, T, C) = (3, 1, 3)
     ranks = np.array([[1, 2, 3]])  # (N, K)  1 is best
     lr = 9 * log(2)
 
-    values, cache = scalar_head_forward(params, hidden)  # (B, T)
+    values, cache = gpt.scalar_head_forward(params, hidden)  # (B, T)
     scores = values.reshape(1, 3)  # (N, K)
     if stop == 1:
         breakpoint()
@@ -257,14 +248,14 @@ def walk_reward(stop=None):
     show("reward", 3, locals())  # STOP 3
 
     dvalues = dscores.reshape(3, 1)  # (B, T)
-    dhidden, dhead_w, dhead_b = scalar_head_backward(params, dvalues, cache)
+    dhidden, dhead_w, dhead_b = gpt.scalar_head_backward(params, dvalues, cache)
     if stop == 4:
         breakpoint()
     show("reward", 4, locals())  # STOP 4
 
     params.head_w -= lr * dhead_w
     params.head_b -= lr * dhead_b
-    values, cache = scalar_head_forward(params, hidden)  # (B, T)
+    values, cache = gpt.scalar_head_forward(params, hidden)  # (B, T)
     scores_after = values.reshape(1, 3)  # (N, K)
     loss_after, _ = ranking_loss(scores_after, ranks)
     margin_ab = float(scores_after[0, 0] - scores_after[0, 1])
@@ -290,15 +281,13 @@ def walk_rufus(stop=None):
     prompts = read_prompts(data_folder("en") / "prompts.jsonl", "train")[:4]
     tokenizer = build_tokenizer([*prompts, "\n"])
     ids = [encode_prompt(tokenizer, prompt, 64) for prompt in prompts]
-    config = GPTConfig(vocab_size=len(tokenizer), n_layer=1, n_head=2, n_embd=16)
-    policy = init_params(config, rng)
+    config = gpt.GPTConfig(vocab_size=len(tokenizer), n_layer=1, n_head=2, n_embd=16)
+    policy = gpt.init_params(config, rng)
     ref_policy = policy.copy()
-    reward_model = with_scalar_head(policy, config, rng)
-    value_model = with_scalar_head(reward_model, config)
-    models = PPOModels(
-        policy=policy, ref_policy=ref_policy, reward_model=reward_model, value_model=value_model,
-        config=config, reward_config=config,
-    )
+    reward_model = gpt.with_scalar_head(policy, config, rng)
+    value_model = gpt.with_scalar_head(reward_model, config)
+    models = PPOModels(policy=policy, ref_policy=ref_policy, reward_model=reward_model,
+                       value_model=value_model, config=config, reward_config=config)
     settings = PPOSettings(iterations=1, rollout_size=4, minibatch_size=2, max_new_tokens=8)
     print(models)
     if stop == 1:
