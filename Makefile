@@ -2,7 +2,7 @@
 # Another Python: make test PYTHON=python3.12        More arguments: make demo ARGS="--seed 1"
 PYTHON ?= python3
 ARGS ?=
-WORKERS ?=
+WORKERS ?= 2
 VENV_PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 # An open() without encoding= fails here before it fails on someone's Windows.
@@ -14,7 +14,7 @@ help:
 	@echo "make demo-zh    the same in Chinese"
 	@echo "make teach      teach Rufus yourself (ARGS=\"--annotator Ann\")"
 	@echo "make notebooks  the course, in JupyterLab"
-	@echo "make test       the quick tests, in under three minutes (WORKERS=2: two at a time)"
+	@echo "make test       the quick tests, two files at a time (WORKERS= : one, in this process)"
 	@echo "make test-slow  the rest: whole lessons, kill -9, mutations, a wheel in an empty folder"
 	@echo "make test-all   both"
 	@echo "make results    write docs/results/ again from benchmarks/*.json"

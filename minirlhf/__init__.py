@@ -16,8 +16,8 @@ What they stand on, in reading order:
 
 What is shown of them:
 
-    plots.py        the pictures                       ppo_figures.py  the log of PPO
-    one_line.py     a record in a debugger             messages.py     texts in other languages
+    plots.py        the pictures                       ppo_log.py        what PPO's log says
+    messages.py     texts in other languages           debugger_view.py  a record in one line
 
 Around them, a folder each:
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from minirlhf.debugger_view import fit, one_line
 from minirlhf.layers import (
     attention_backward,
     attention_forward,
@@ -25,7 +26,6 @@ from minirlhf.layers import (
     linear_backward,
     linear_forward,
 )
-from minirlhf.one_line import fit, one_line
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minirlhf.one_line import one_line
+from minirlhf.debugger_view import one_line
 
 # glibc gives every array over 128 kB back to the system when it is freed, and the next one costs
 # fresh page faults.  Freeing one array just below 32 MB raises that limit for the life of the

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minirlhf.data import pad_rows
+from minirlhf.debugger_view import one_line
 from minirlhf.gpt import GPTConfig, Params, lm_head_forward
 from minirlhf.layers import (
     attention_forward,
@@ -24,7 +25,6 @@ from minirlhf.layers import (
     log_softmax,
     softmax,
 )
-from minirlhf.one_line import one_line
 from minirlhf.tokenizer import EOS, PAD
 
 

@@ -24,6 +24,7 @@ import numpy as np
 from minirlhf.adam import adam_step, clip_gradient, init_adam, learning_rate
 from minirlhf.checkpoint import fingerprint, resumable
 from minirlhf.data import Ranking, encode_example, pad_rows
+from minirlhf.debugger_view import one_line
 from minirlhf.errors import at
 from minirlhf.gpt import (
     GPTConfig,
@@ -33,7 +34,6 @@ from minirlhf.gpt import (
     scalar_head_backward,
     scalar_head_forward,
 )
-from minirlhf.one_line import one_line
 from minirlhf.tokenizer import Tokenizer
 
 KIND = "reward model"  # what its files say they hold

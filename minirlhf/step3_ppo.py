@@ -41,6 +41,7 @@ import numpy as np
 from minirlhf.adam import adam_step, clip_gradient, init_adam, learning_rate
 from minirlhf.checkpoint import fingerprint, resumable
 from minirlhf.data import draw_prompts, last_response_index
+from minirlhf.debugger_view import one_line
 from minirlhf.errors import at
 from minirlhf.gpt import (
     GPTConfig,
@@ -60,8 +61,7 @@ from minirlhf.layers import (
     token_logprobs_backward,
     token_logprobs_forward,
 )
-from minirlhf.one_line import one_line
-from minirlhf.ppo_figures import explained_variance, mean_figures, rollout_figures
+from minirlhf.ppo_log import explained_variance, mean_figures, rollout_figures
 from minirlhf.sample import Samples, sample
 from minirlhf.step2_reward_model import reward_model_forward
 

@@ -368,6 +368,7 @@ def test_a_run_that_was_interrupted_goes_on_and_ends_the_same(tiny, tmp_path):
 # ---- the picture and the verb ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", LANGS)
 def test_the_picture_has_every_glyph_and_a_caption(lang, tmp_path, monkeypatch):
     figure = draw_with_the_bundled_font(

@@ -34,8 +34,8 @@ from helpers.source import (
 
 # What a reader reads to know RLHF; each file imports only from files before it.
 CORE = [
-    "errors", "one_line", "tokenizer", "data", "layers", "gpt", "adam", "sample", "gradcheck",
-    "checkpoint", "step1_language_model", "step2_reward_model", "ppo_figures", "step3_ppo",
+    "errors", "debugger_view", "tokenizer", "data", "layers", "gpt", "adam", "sample", "gradcheck",
+    "checkpoint", "step1_language_model", "step2_reward_model", "ppo_log", "step3_ppo",
 ]
 ROOT = [*CORE, "messages", "plots"]
 # A folder imports the root, folders of a row above its own, and itself.

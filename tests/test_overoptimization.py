@@ -313,6 +313,7 @@ def test_a_run_that_was_interrupted_goes_on_and_ends_the_same(tiny, tmp_path):
         assert {**got, "cpu_seconds": 0} == {**wanted, "cpu_seconds": 0}
 
 
+@pytest.mark.slow
 def test_both_kinds_of_people_rank_the_same_answers_and_the_watchers_others(tmp_path, monkeypatch):
     monkeypatch.setattr(judging, "COLLECTED", 120)
     task = make_overoptimization_task("zh", 3, tmp_path, 4)

@@ -170,6 +170,7 @@ def test_five_rounds_of_a_committed_run_teach_again():
         assert committed[1][key] > committed[0][key] + 0.1
 
 
+@pytest.mark.slow
 def test_measuring_changes_nothing():
     often = curves.one_run("zh", "a1", "both", 3, (0, 1, 2), TINY)
     seldom = curves.one_run("zh", "a1", "both", 3, (0, 2), TINY)
@@ -178,6 +179,7 @@ def test_measuring_changes_nothing():
     assert often[-1] == seldom[-1] and often[0] == seldom[0] != often[-1]
 
 
+@pytest.mark.slow
 def test_seed_labels_alone_hear_no_annotator(monkeypatch):
     def silent(*arguments):
         raise AssertionError("the annotator was asked")

@@ -27,8 +27,8 @@ from minirlhf.adam import adam_step, clip_gradient, init_adam, learning_rate
 from minirlhf.beyond.best_of_n import response_rows
 from minirlhf.beyond.policy_gradient import policy_backward, policy_forward
 from minirlhf.data import Example, draw_prompts, encode_example, make_batch, shuffled_order
+from minirlhf.debugger_view import one_line
 from minirlhf.errors import at
-from minirlhf.one_line import one_line
 from minirlhf.sample import sample
 from minirlhf.step2_reward_model import sigmoid_of_minus
 from minirlhf.step3_ppo import score_samples

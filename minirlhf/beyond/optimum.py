@@ -34,9 +34,9 @@ import numpy as np
 from minirlhf.beyond.best_of_n import response_rows
 from minirlhf.beyond.dpo import response_logprobs
 from minirlhf.data import Example
+from minirlhf.debugger_view import one_line
 from minirlhf.gpt import lm_head_forward
 from minirlhf.layers import log_softmax
-from minirlhf.one_line import one_line
 from minirlhf.sample import decode_step, read_prompts, sample
 from minirlhf.step2_reward_model import score_rows
 from minirlhf.step3_ppo import PPOSettings, score_samples

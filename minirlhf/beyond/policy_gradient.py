@@ -32,6 +32,7 @@ import numpy as np
 
 from minirlhf.adam import adam_step, clip_gradient, init_adam, learning_rate
 from minirlhf.data import draw_prompts
+from minirlhf.debugger_view import one_line
 from minirlhf.errors import at
 from minirlhf.gpt import (
     gpt_backward,
@@ -41,7 +42,6 @@ from minirlhf.gpt import (
     lm_head_weight,
 )
 from minirlhf.layers import token_logprobs_backward, token_logprobs_forward
-from minirlhf.one_line import one_line
 from minirlhf.sample import sample
 from minirlhf.step3_ppo import (
     PPOSettings,

@@ -17,7 +17,7 @@ import numpy as np
 from minirlhf.data import read_prompts
 from minirlhf.experiments.ablations.changes import ABLATIONS, HEALTHY, train
 from minirlhf.experiments.trials import KEPT, KeptRows, fresh, make_task, mean_and_sd, short
-from minirlhf.ppo_figures import rollout_figures
+from minirlhf.ppo_log import rollout_figures
 from minirlhf.rufus.answers import encode_prompts
 from minirlhf.rufus.measure import GoldWatch
 from minirlhf.rufus.pipeline import PPO

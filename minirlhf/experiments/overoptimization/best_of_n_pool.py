@@ -16,8 +16,8 @@ from minirlhf.beyond.best_of_n import (
     best_of_n_kl_bound,
     response_rows,
 )
+from minirlhf.debugger_view import one_line
 from minirlhf.experiments.trials import MISSING_EOS_SCORE, short
-from minirlhf.one_line import one_line
 from minirlhf.rufus.answers import encode_prompts, read_answers
 from minirlhf.sample import sample
 from minirlhf.step2_reward_model import score_rows
