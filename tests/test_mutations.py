@@ -406,7 +406,9 @@ def is_noticed(module, checks):
 
 def left_side(line):
     """What a line assigns to; the whole line if it assigns nothing."""
-    return line.split(" = ")[0]
+    left, assigns, _ = line.partition(" = ")
+    # Python 3.10 writes brackets around a tuple
+    return left.removeprefix("(").removesuffix(")") if assigns else left
 
 
 def is_quick(target):

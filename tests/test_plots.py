@@ -129,6 +129,8 @@ def errors_for_glyphs_and_numbers():
     import matplotlib.mathtext  # noqa: F401  old versions warn of pyparsing while importing it
     warnings.simplefilter("error", UserWarning)
     warnings.simplefilter("error", RuntimeWarning)
+    # of an old matplotlib beside a new pyparsing, about each other
+    warnings.simplefilter("ignore", DeprecationWarning)
 
 
 @pytest.fixture(scope="module", params=LANGS)

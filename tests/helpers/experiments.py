@@ -53,6 +53,8 @@ def draw_with_the_bundled_font(plot, results, lang, tmp_path, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         warnings.simplefilter("error", RuntimeWarning)
+        # of an old matplotlib beside a new pyparsing, about each other
+        warnings.simplefilter("ignore", DeprecationWarning)
         figure = plot(results, lang)
         plots.save_figure(figure, tmp_path / "picture.png")
     assert ("simulated" if lang == "en" else "模拟") in figure.get_label().lower()
