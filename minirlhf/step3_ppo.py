@@ -446,8 +446,7 @@ def train_ppo(
     models: PPOModels, prompts: list[list[int]], settings: PPOSettings, rng: np.random.Generator,
     hooks: PPOHooks = PPOHooks(), resume_path: Path | None = None, progress=iter,
 ) -> list[dict]:
-    """PPO from start to end, in place on models.policy and models.value_model -> history, one dict
-    of figures for each iteration.
+    """PPO from start to end, in place on policy and value_model of models -> history (figures).
 
     prompts: list of ids.  resume_path and progress as in train_language_model.
     """
