@@ -197,8 +197,9 @@ class resumable:
 
     def remember(self):
         """Where the optimisers and the generator stand between two steps."""
-        self.adam_steps = {name: adam.step for name, adam in self.adams.items()}
         self.rng_state = None if self.rng is None else self.rng.bit_generator.state
+        # last: until they are written, a Ctrl-C finds the step not whole
+        self.adam_steps = {name: adam.step for name, adam in self.adams.items()}
 
     def __exit__(self, kind, error, traceback):
         if kind is NotFiniteError:

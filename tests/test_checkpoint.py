@@ -747,3 +747,29 @@ def test_other_errors_pass_unchanged(kind):
     assert caught.value is error
     with at("a.txt"):
         pass  # and nothing happens where nothing is wrong
+
+
+class Interrupting:
+    """A Generator during whose next look, once armed, Ctrl-C is pressed."""
+
+    def __init__(self):
+        self.kept, self.armed = np.random.default_rng(0), False
+
+    @property
+    def bit_generator(self):
+        if self.armed:
+            self.armed = False
+            raise KeyboardInterrupt
+        return self.kept.bit_generator
+
+
+def test_ctrl_c_inside_the_remembering_keeps_no_mixed_state(tmp_path):
+    """The optimiser of this step beside the generator of the one before would resume wrongly."""
+    params, path, rng = tiny_model().params, tmp_path / "a.npz", Interrupting()
+    adam, settings = init_adam(params), PPOSettings(save_every=100)
+    with pytest.raises(KeyboardInterrupt):
+        with resumable(path, "ppo", settings, 7, {"model": params}, {"model": adam}, rng) as run:
+            adam_step(params, params.copy(), adam, 1e-3)
+            rng.armed = True
+            run.record({})
+    assert not path.exists()
